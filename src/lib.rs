@@ -1,0 +1,20 @@
+//! distcc: distributed C, C++ and Objective-C compilation in one static binary.
+//!
+//! Read `ARCHITECTURE.md` first; then [`client::job`], the page of one job on the client, and
+//! [`daemon::connection`], the page of one job on the server. The modules below are in reading order; an arrow
+//! of use only ever goes down this list.
+
+pub mod applets;
+
+pub mod client;
+pub mod daemon;
+pub mod monitor;
+
+pub mod compiler_args;
+pub mod hosts;
+
+pub mod protocol;
+
+pub mod exit_code;
+pub mod log;
+pub mod sys;
