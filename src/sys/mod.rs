@@ -3,4 +3,6 @@
 //! Knows nothing of distcc: no protocol, no hosts, no jobs.
 #![allow(unsafe_code)]
 
+pub mod lock;
 pub mod syslog;
+pub mod watch;

@@ -1,0 +1,170 @@
+//! POSIX record locks on whole files (fcntl(2), `F_SETLK`): the kind that distcc 3.4 uses and that works on NFS.
+//!
+//! Knows nothing of what a lock stands for.
+//!
+//! Such a lock belongs to the process, and closing *any* descriptor of the file gives it up, even one that was
+//! opened only to look. So a process must never have a lock file open twice. This module keeps the paths it has
+//! open and refuses a second time; it cannot see through links, so callers spell a path in one way only.
+//!
+//! Releasing is closing. The kernel removes the lock first and then reports the close to whoever watches the
+//! directory (`watch`), so that a waiter who hears of it finds the file unlocked. A process that dies closes too.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The lock files this process has open. Process-wide, as the locks themselves are.
+static OPEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn open_files() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A lock file, open and perhaps locked; dropping it gives the lock up.
+#[derive(Debug)]
+pub struct LockFile {
+    /// `None` only while being dropped.
+    file: Option<File>,
+    path: PathBuf,
+}
+
+impl LockFile {
+    /// Opens the file, making it if need be (mode 0666 and the umask), without locking it. It is closed on exec.
+    ///
+    /// Fails with [`io::ErrorKind::ResourceBusy`] if this process has it open already.
+    pub fn open(path: &Path) -> io::Result<LockFile> {
+        let mut open = open_files();
+        if open.contains(path) {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        let file = File::options().write(true).create(true).truncate(false).mode(0o666).open(path)?;
+        open.insert(path.to_owned());
+        Ok(LockFile { file: Some(file), path: path.to_owned() })
+    }
+
+    /// Locks the file unless another process has; whether it is ours now.
+    pub fn try_lock(&self) -> io::Result<bool> {
+        match record_lock(self.file(), libc::F_SETLK) {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Locks the file, waiting as long as it takes. Linux serves waiters in order of arrival and wakes only the
+    /// next one. A handled signal does not end the waiting but costs the place in the order.
+    ///
+    /// Fails with `EDEADLK` where the kernel believes that the holder waits for us.
+    pub fn lock(&self) -> io::Result<()> {
+        record_lock(self.file(), libc::F_SETLKW).map(drop)
+    }
+
+    /// The process that has the file locked, if it is another one than this. Not above 0 if the holder is in a pid
+    /// namespace we cannot see; meaningless if it is on another machine.
+    pub fn holder(&self) -> io::Result<Option<i32>> {
+        holder(self.file())
+    }
+
+    fn file(&self) -> &File {
+        self.file.as_ref().expect("the file is there until dropped")
+    }
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        // Closed before it is forgotten: the other order would let another thread open it in between, and our
+        // close would cost that thread its lock.
+        let mut open = open_files();
+        drop(self.file.take());
+        open.remove(&self.path);
+    }
+}
+
+/// Whether some process, including this one, has the file locked. One that does not exist is not locked.
+///
+/// Looks through a read-only descriptor, whose closing wakes no one who watches for released locks.
+pub fn is_locked(path: &Path) -> io::Result<bool> {
+    let open = open_files();
+    if open.contains(path) {
+        return Ok(true);
+    }
+    match File::open(path) {
+        Ok(file) => Ok(holder(&file)?.is_some()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn holder(file: &File) -> io::Result<Option<i32>> {
+    let found = record_lock(file, libc::F_GETLK)?;
+    Ok((i32::from(found.l_type) != libc::F_UNLCK).then_some(found.l_pid))
+}
+
+/// Carries out one lock command for an exclusive lock over the whole file.
+fn record_lock(file: &File, command: libc::c_int) -> io::Result<libc::flock> {
+    // SAFETY: flock is plain numbers, for which zero is valid; some platforms have more fields than we name.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = libc::F_WRLCK as libc::c_short;
+    lock.l_whence = libc::SEEK_SET as libc::c_short;
+    loop {
+        // SAFETY: the descriptor is open for as long as `file` is borrowed, and the three commands used here take
+        // a pointer to a flock.
+        if unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) } == 0 {
+            return Ok(lock);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Scratch(PathBuf);
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    fn path(name: &str) -> Scratch {
+        Scratch(std::env::temp_dir().join(format!("lock_{name}_{}", std::process::id())))
+    }
+
+    #[test]
+    fn a_file_is_open_once_per_process_and_free_after_the_drop() {
+        let path = path("once");
+        assert!(!is_locked(&path.0).unwrap());
+        let file = LockFile::open(&path.0).unwrap();
+        assert!(file.try_lock().unwrap());
+        assert_eq!(LockFile::open(&path.0).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        assert!(is_locked(&path.0).unwrap());
+        drop(file);
+        assert!(!is_locked(&path.0).unwrap());
+        assert!(LockFile::open(&path.0).is_ok());
+    }
+
+    #[test]
+    fn opening_leaves_the_contents_alone() {
+        let path = path("contents");
+        std::fs::write(&path.0, "kept").unwrap();
+        LockFile::open(&path.0).unwrap().lock().unwrap();
+        assert_eq!(std::fs::read(&path.0).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn a_lock_we_hold_ourselves_has_no_other_holder() {
+        let path = path("holder");
+        let file = LockFile::open(&path.0).unwrap();
+        file.lock().unwrap();
+        assert_eq!(file.holder().unwrap(), None);
+    }
+}
