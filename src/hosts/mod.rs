@@ -5,7 +5,10 @@
 
 pub mod backoff;
 pub mod list;
+pub mod slots;
 pub mod spec;
+
+mod turnstile;
 
 #[cfg(test)]
 mod tests {
