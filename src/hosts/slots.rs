@@ -178,7 +178,7 @@ impl Slots {
                 return Ok(taken);
             }
             while let Some(left) = self.pause.checked_sub(looked.elapsed()) {
-                let closed = watch.as_mut().map(|watch| watch.wait(left).and_then(|()| watch.drain()));
+                let closed = watch.as_ref().map(|watch| watch.wait(left).and_then(|()| watch.drain()));
                 match closed {
                     Some(Ok(Closed { incomplete: true, .. })) => break,
                     Some(Ok(Closed { names, .. })) => {

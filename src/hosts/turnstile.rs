@@ -105,8 +105,8 @@ impl<'a> Turnstile<'a> {
         let mut unknown = 0;
         loop {
             match turn.recv_timeout(self.pause) {
-                // Not ours for ever after an error: EDEADLK is possible between the locks that different threads
-                // of two clients wait for, although no client waits for another while it is at a head.
+                // The error may be EDEADLK: no client at a head waits for another, but the kernel counts all threads of a
+                // process as one, and a thread left in line elsewhere can make it see a circle.
                 Ok(result) => return result.ok(),
                 Err(mpsc::RecvTimeoutError::Disconnected) => return None,
                 Err(mpsc::RecvTimeoutError::Timeout) => match head_state(&file) {
