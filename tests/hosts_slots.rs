@@ -87,6 +87,20 @@ impl Client {
         Duration::from_nanos(time.parse().unwrap())
     }
 
+    fn expect_in_line(&self) {
+        self.expect("waiting");
+        self.wait_in_line();
+    }
+
+    /// Waits until the client is at the head of the line, or the kernel knows that it stands behind.
+    fn wait_in_line(&self) {
+        let (start, pid) = (Instant::now(), self.child.id().to_string());
+        while !fs::read_to_string("/proc/locks").unwrap().split_whitespace().any(|word| word == pid) {
+            assert!(start.elapsed() < PATIENCE, "not in line");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     fn assert_waits(&self) {
         assert_eq!(self.reports.recv_timeout(AT_ONCE * 2), Err(mpsc::RecvTimeoutError::Timeout));
     }
@@ -132,9 +146,7 @@ impl Drop for Client {
 fn line(directory: &Path, count: usize, hold: &str) -> Vec<Client> {
     let start = |_| {
         let client = Client::start(directory, 1, hold);
-        client.expect("waiting");
-        // From saying so to standing in line it takes the start of a thread.
-        std::thread::sleep(Duration::from_millis(10));
+        client.expect_in_line();
         client
     };
     (0..count).map(start).collect()
@@ -211,8 +223,10 @@ fn who_is_killed_makes_room() {
     let mut holder = Client::start(&scene.directory, 1, "stdin");
     holder.expect("taken");
     let mut clients = line(&scene.directory, 5, "stdin");
-    // The head, and one in the middle of the line.
+    // One in the middle of the line, and the head. Between the two, who stood behind the first has to be in line
+    // again: the kernel wakes it to close up, and it could be the faster one if the head went at that moment.
     clients.remove(3).kill();
+    clients[3].wait_in_line();
     clients.remove(0).kill();
     for client in clients {
         let freed = holder.kill();
@@ -231,11 +245,10 @@ fn a_stopped_head_does_not_hold_up_the_others() {
     holder.expect("taken");
     let look = Duration::from_millis(100);
     let mut head = Client::with_pause(&scene.directory, 1, "stdin", look);
-    head.expect("waiting");
+    head.expect_in_line();
     // In line before the head stops.
     let mut early = Client::with_pause(&scene.directory, 1, "stdin", look);
-    early.expect("waiting");
-    std::thread::sleep(Duration::from_millis(20));
+    early.expect_in_line();
     head.signal("STOP");
     let latency = {
         std::thread::sleep(look * 2);
@@ -245,8 +258,7 @@ fn a_stopped_head_does_not_hold_up_the_others() {
     assert!(latency < SOON, "early: {latency:?}");
     // Comes to a head that is stopped already, with a pause that would be too long.
     let mut late = Client::start(&scene.directory, 1, "stdin");
-    late.expect("waiting");
-    std::thread::sleep(Duration::from_millis(20));
+    late.expect_in_line();
     let freed = early.release();
     let latency = late.expect("taken") - freed;
     assert!(latency < SOON, "late: {latency:?}");
@@ -268,10 +280,9 @@ fn who_passed_by_gives_the_turnstile_back_at_once() {
     second.expect("taken");
     let look = Duration::from_millis(50);
     let mut head = Client::with_pause(&scene.directory, 2, "stdin", look);
-    head.expect("waiting");
+    head.expect_in_line();
     let mut passing = Client::with_pause(&scene.directory, 2, "stdin", look);
-    passing.expect("waiting");
-    std::thread::sleep(Duration::from_millis(20));
+    passing.expect_in_line();
     head.signal("STOP");
     std::thread::sleep(look * 3);
     holder.release();
@@ -282,8 +293,7 @@ fn who_passed_by_gives_the_turnstile_back_at_once() {
     assert!(head.expect("taken") - freed < SOON);
     // Both slots are taken, the turnstile is free, and so the next one is a head itself.
     let mut next = Client::start(&scene.directory, 2, "stdin");
-    next.expect("waiting");
-    std::thread::sleep(Duration::from_millis(20));
+    next.expect_in_line();
     let freed = passing.release();
     assert!(next.expect("taken") - freed < SOON);
     next.release();
@@ -296,10 +306,7 @@ fn waiting_costs_next_to_nothing() {
     let held = scene.slots().take_local(1, || ()).unwrap();
     let pause = Duration::from_secs(1);
     let clients: Vec<_> = (0..200).map(|_| Client::with_pause(&scene.directory, 1, "0", pause)).collect();
-    for client in &clients {
-        client.expect("waiting");
-    }
-    std::thread::sleep(Duration::from_millis(100));
+    clients.iter().for_each(Client::expect_in_line);
     let total = || clients.iter().map(Client::processor_time).sum::<Duration>();
     let (start, before) = (Instant::now(), total());
     std::thread::sleep(Duration::from_secs(2));
