@@ -1,5 +1,5 @@
-//! Slots between real processes: who waits gets a slot at once and in turn, whoever dies or stops in the meantime,
-//! and distcc 3.4 takes part.
+//! Slots between real processes: who waits gets a slot at once and in turn, whoever dies or stops in the
+//! meantime, and distcc 3.4 takes part.
 //!
 //! The clients are this test program, started again with a variable that tells `client` what to do.
 
@@ -12,13 +12,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use distcc::hosts::slots::Slots;
 
-/// Tells a client what to do: lock directory, limit, and milliseconds to hold the slot (or `stdin`: until it ends).
+/// Tells a client what to do: lock directory, limit, and milliseconds to hold the slot (or `stdin`: until it
+/// ends).
 const VARIABLE: &str = "HOSTS_SLOTS_CLIENT";
 /// Long enough that a client which depends on looking again, and not on events, fails its test.
 const PAUSE: Duration = Duration::from_secs(30);
 /// How long to wait for what must happen.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What "at once" means for most of many events on a busy machine; on an idle one it is a tenth of a millisecond.
+/// What "at once" means for most of many events on a busy machine; on an idle one it is a tenth of a
+/// millisecond.
 const AT_ONCE: Duration = Duration::from_millis(50);
 /// The same for a single event, which may have bad luck; still far below any pause.
 const SOON: Duration = Duration::from_millis(500);
@@ -223,8 +225,9 @@ fn who_is_killed_makes_room() {
     let mut holder = Client::start(&scene.directory, 1, "stdin");
     holder.expect("taken");
     let mut clients = line(&scene.directory, 5, "stdin");
-    // One in the middle of the line, and the head. Between the two, who stood behind the first has to be in line
-    // again: the kernel wakes it to close up, and it could be the faster one if the head went at that moment.
+    // One in the middle of the line, and the head. Between the two, who stood behind the first has to be in
+    // line again: the kernel wakes it to close up, and it could be the faster one if the head went at that
+    // moment.
     clients.remove(3).kill();
     clients[3].wait_in_line();
     clients.remove(0).kill();

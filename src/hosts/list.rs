@@ -1,4 +1,4 @@
-//! The host list: where it is found, its words, and the settings between them (manual, "Host Specifications").
+//! The host list: where it is found, its words and its settings (manual, "Host Specifications").
 //!
 //! Knows nothing of locks or connections, and reads no environment: values and paths are handed in.
 
@@ -99,8 +99,8 @@ impl fmt::Display for HostListError {
 
 impl std::error::Error for HostListError {}
 
-/// Finds the list: the variable `DISTCC_HOSTS` if it is set, even if it is empty; else the first of `files` (the
-/// user's, then the system's) that can be opened.
+/// Finds the list: the variable `DISTCC_HOSTS` if it is set, even if it is empty; else the first of `files`
+/// (the user's, then the system's) that can be opened.
 pub fn find(variable: Option<&str>, files: &[&Path]) -> Result<HostSource, HostListError> {
     if let Some(text) = variable {
         return Ok(HostSource { name: VARIABLE.to_owned(), text: text.to_owned() });
@@ -167,8 +167,8 @@ impl HostList {
         Ok(())
     }
 
-    /// The sum of all hosts' slots, as `distcc -j` prints it. Hosts that are down count (as in 3.4), the limits for
-    /// local work do not.
+    /// The sum of all hosts' slots, as `distcc -j` prints it. Hosts that are down count (as in 3.4), the
+    /// limits for local work do not.
     pub fn total_slots(&self) -> u64 {
         self.hosts.iter().map(|host| u64::from(host.slots)).sum()
     }
@@ -192,8 +192,8 @@ fn is_blank(c: char) -> bool {
     c.is_ascii_whitespace() || c == '\x0b'
 }
 
-/// The next number of the SplitMix64 generator: enough to shuffle, and good from any seed, even from small ones
-/// such as process ids.
+/// The next number of the SplitMix64 generator: enough to shuffle, and good from any seed, even from small
+/// ones such as process ids.
 fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;

@@ -1,7 +1,7 @@
 //! Which machines may take a job, and which of their slots this one gets.
 //!
-//! Knows the host list's grammar, the lock files shared by all clients of a user, and which hosts failed lately.
-//! Does blocking input and output on those files; reads no environment and speaks no protocol.
+//! Knows the host list's grammar, the lock files shared by all clients of a user, and which hosts failed
+//! lately. Does blocking input and output on those files; reads no environment and speaks no protocol.
 
 pub mod backoff;
 pub mod list;

@@ -2,13 +2,13 @@
 //!
 //! Owns the `cpu_*` files of the lock directory; knows what a host is called, not how it is reached.
 //!
-//! A slot is a record lock on a file, named as distcc 3.4 names it, whose clients share the slots and ask again
-//! once a second. Here nobody asks in vain: closing the file, which is how a slot is released and what also happens
-//! when its holder dies, is an event for whoever watches the directory. One client watches, the head of a line
-//! (`turnstile`), and takes what comes free; then the next one is the head.
+//! A slot is a record lock on a file, named as distcc 3.4 names it, whose clients share the slots and ask
+//! again once a second. Here nobody asks in vain: closing the file, which is how a slot is released and what
+//! also happens when its holder dies, is an event for whoever watches the directory. One client watches, the
+//! head of a line (`turnstile`), and takes what comes free; then the next one is the head.
 //!
-//! Lock order: first the host's slot, then a local one for the preprocessor. Whoever waits at or behind a turnstile
-//! holds no turnstile; whoever holds one waits only for slots, and slots come free by themselves.
+//! Lock order: first the host's slot, then a local one for the preprocessor. A turnstile is held only while
+//! waiting for slots, never while waiting for another turnstile, and slots come free by themselves.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -113,8 +113,9 @@ struct Candidate {
 impl Slots {
     /// The slots of this lock directory, which is made if it is missing (its parent is not).
     ///
-    /// `pause` (`DISTCC_PAUSE_TIME_MSEC`) is how often to look at what gives no event, such as a slot that another
-    /// machine frees on a shared file system. It does not delay the handing over of slots on one machine.
+    /// `pause` (`DISTCC_PAUSE_TIME_MSEC`) is how often to look at what gives no event, such as a slot that
+    /// another machine frees on a shared file system. It does not delay the handing over of slots on one
+    /// machine.
     pub fn open(directory: &Path, pause: Duration) -> Result<Slots, SlotError> {
         match fs::create_dir(directory) {
             Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => {
@@ -124,8 +125,8 @@ impl Slots {
         }
     }
 
-    /// Takes a slot on one of the hosts, best host first: slot 0 of every host before slot 1 of any. Waits until one
-    /// is free, after telling `on_wait` so, once.
+    /// Takes a slot on one of the hosts, best host first: slot 0 of every host before slot 1 of any. Waits
+    /// until one is free, after telling `on_wait` so, once.
     ///
     /// The hosts are those that may be used: neither down nor backed off ([`super::list::HostList::usable`]).
     pub fn lease_host(&self, hosts: &[&Host], on_wait: impl FnOnce()) -> Result<HostLease, SlotError> {
@@ -137,7 +138,8 @@ impl Slots {
     /// Takes one of the first `limit` slots of this machine, for a job or a preprocessor. Waits as
     /// [`Slots::lease_host`] does. Both kinds of work and a `localhost` entry of the list share these slots.
     ///
-    /// Who holds a lease of a remote host may wait here; the reverse could make two clients wait for each other.
+    /// Who holds a lease of a remote host may wait here; the reverse could make two clients wait for each
+    /// other.
     pub fn take_local(&self, limit: u32, on_wait: impl FnOnce()) -> Result<LocalSlot, SlotError> {
         let (candidate, lock) = self.take(&[(Transport::Local.lock_name(), limit)], on_wait)?;
         Ok(LocalSlot { slot: candidate.slot, _lock: lock })
@@ -168,7 +170,12 @@ impl Slots {
 
     /// At the head of the line: takes the first slot that comes free.
     fn take_when_free(&self, candidates: &[Candidate]) -> Result<(usize, LockFile), SlotError> {
-        // The watch comes before the look, or a slot freed in between would be missed.
+        // When many clients start together, most only waited for someone to pass the turnstile, and need no
+        // watch.
+        if let Some(taken) = self.take_any(candidates)? {
+            return Ok(taken);
+        }
+        // The watch comes before the next look, or a slot freed in between would be missed.
         let mut watch = CloseWatch::new(&self.directory)
             .inspect_err(|error| log_debug!("watch {}: {error}", self.directory.display()))
             .ok();
@@ -193,8 +200,8 @@ impl Slots {
         }
     }
 
-    /// Takes the first free one of all slots; fails only if every slot that is not held cannot be locked, and none
-    /// is held.
+    /// Takes the first free one of all slots; fails only if every slot that is not held cannot be locked, and
+    /// none is held.
     fn take_any(&self, candidates: &[Candidate]) -> Result<Option<(usize, LockFile)>, SlotError> {
         let (mut held, mut fault) = (false, None);
         for (index, candidate) in candidates.iter().enumerate() {
@@ -211,8 +218,8 @@ impl Slots {
         }
     }
 
-    /// Takes the first free one of the slots whose files were just closed, which is not all of them: clients of 3.4
-    /// that ask in vain close files, too.
+    /// Takes the first free one of the slots whose files were just closed, which is not all of them: clients
+    /// of 3.4 that ask in vain close files, too.
     fn take_named(&self, candidates: &[Candidate], names: &[OsString]) -> Option<(usize, LockFile)> {
         let named = |candidate: &Candidate| names.contains(&candidate.file_name);
         let mut closed = candidates.iter().enumerate().filter(|(_, candidate)| named(candidate));
@@ -255,8 +262,8 @@ fn candidates(limits: &[(String, u32)]) -> Vec<Candidate> {
     candidates
 }
 
-/// Who waits for the same slots stands in the same line, in whichever order the hosts are preferred. A collision
-/// of two keys does no harm but that of waiting in turn.
+/// Who waits for the same slots stands in the same line, in whichever order the hosts are preferred. A
+/// collision of two keys does no harm but that of waiting in turn.
 fn line_key(limits: &[(String, u32)]) -> u32 {
     let mut sorted: Vec<_> = limits.iter().collect();
     sorted.sort_unstable();

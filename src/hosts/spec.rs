@@ -8,10 +8,10 @@
 //! NAME[/LIMIT][:PORT][/LIMIT][,OPTION...]            over TCP; NAME may be an IPv6 address in brackets
 //! ```
 //!
-//! distcc 3.4 is forgiving, and lists that it accepts are in use, so three of its habits are kept:
-//! whatever follows a number or an option without being the next part is ignored together with the rest of the
-//! word (`h/4x,lzo` is `h/4`); `=` may stand for `/` where a limit is looked for and the name has already
-//! ended; and a port is not checked for range, so that one bad port costs one host and not the whole list.
+//! distcc 3.4 is forgiving, and lists that it accepts are in use, so three of its habits are kept: whatever
+//! follows a number or an option without being the next part is ignored together with the rest of the word
+//! (`h/4x,lzo` is `h/4`); `=` may stand for `/` where a limit is looked for and the name has already ended;
+//! and a port is not checked for range, so that one bad port costs one host and not the whole list.
 
 use std::fmt;
 
@@ -49,15 +49,16 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// The name in lock and back-off files, the same as distcc 3.4's, whose clients share them. User and command of
-    /// an ssh host are not part of it.
+    /// The name in lock and back-off files, the same as distcc 3.4's, whose clients share them. User and
+    /// command of an ssh host are not part of it.
     pub fn lock_name(&self) -> String {
         let name = match self {
             Transport::Local => String::from("localhost"),
             Transport::Tcp { name, port } => format!("tcp_{name}_{port}"),
             Transport::Ssh { name, .. } => format!("ssh_{name}"),
         };
-        // The grammar lets no slash into a name; a host made in another way must not leave the directory either.
+        // The grammar lets no slash into a name; a host made in another way must not leave the directory
+        // either.
         name.replace('/', "_")
     }
 }

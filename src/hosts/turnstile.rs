@@ -1,15 +1,16 @@
-//! The line in which clients wait for a slot: first come, first served, and only the head of it watches slots.
+//! The line in which clients wait for a slot: first come, first served, and only its head watches slots.
 //!
 //! Owns the `wait_*` files of the lock directory; knows nothing of slots.
 //!
-//! Being at the head is holding a record lock on the turnstile's file. The others stand behind it in a blocking
-//! lock call, where they cost nothing, and where the kernel keeps their order and wakes only the next one.
+//! Being at the head is holding a record lock on the turnstile's file. The others stand behind it in a
+//! blocking lock call, where they cost nothing, and where the kernel keeps their order and wakes only the
+//! next one.
 //!
-//! A head that does not move would keep everyone behind it from slots that are free: Ctrl-Z stops a whole build,
-//! and another one may wait behind it. So a waiter looks at the head now and then, and passes by one that is
-//! stopped, to the next turnstile, where those who passed by form a line of their own. The same goes for a head
-//! that cannot be judged for a while (in another container, or on another machine over NFS). That may make two
-//! heads where one would do; they compete for slots as clients of distcc 3.4 do.
+//! A head that does not move would keep everyone behind it from slots that are free: Ctrl-Z stops a whole
+//! build, and another one may wait behind it. So a waiter looks at the head now and then, and passes by one
+//! that is stopped, to the next turnstile, where those who passed by form a line of their own. The same goes
+//! for a head that cannot be judged for a while (in another container, or on another machine over NFS). That
+//! may make two heads where one would do; they compete for slots as clients of distcc 3.4 do.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,8 +20,8 @@ use std::time::Duration;
 
 use crate::sys::lock::{self, LockFile};
 
-/// Turnstiles in a row. One more is needed for each head that is stopped at the same time, as for each build that
-/// was put aside; who passes them all competes without order.
+/// Turnstiles in a row. One more is needed for each head that is stopped at the same time, as for each build
+/// that was put aside; who passes them all competes without order.
 const TURNSTILES_MAX: u32 = 8;
 /// How often in a row a head may turn out not to be judgeable before it is passed.
 const UNKNOWN_HEADS_MAX: u32 = 3;
@@ -67,7 +68,8 @@ impl<'a> Turnstile<'a> {
         match LockFile::open(&path).and_then(|file| Ok(file.try_lock()?.then_some(file))) {
             Ok(Some(file)) => Some(Head { _lock: Some(Arc::new(file)) }),
             Ok(None) => None,
-            // Without turnstiles there is no line; if the cause concerns the slots too, their error is reported.
+            // Without turnstiles there is no line; if the cause concerns the slots too, their error is
+            // reported.
             Err(_) => Some(Head { _lock: None }),
         }
     }
@@ -95,8 +97,8 @@ impl<'a> Turnstile<'a> {
     fn stand_behind(&self, file: Arc<LockFile>) -> Option<Arc<LockFile>> {
         let (sender, turn) = mpsc::channel();
         let waiting = Arc::clone(&file);
-        // If we have passed by when its turn comes, the message finds no receiver, or is dropped with it; with the
-        // message goes the last reference, and the lock is released at once.
+        // If we have passed by when its turn comes, the message finds no receiver, or is dropped with it;
+        // with the message goes the last reference, and the lock is released at once.
         let wait = move || {
             let result = waiting.lock().map(|()| waiting);
             let _ = sender.send(result);
@@ -105,8 +107,8 @@ impl<'a> Turnstile<'a> {
         let mut unknown = 0;
         loop {
             match turn.recv_timeout(self.pause) {
-                // The error may be EDEADLK: no client at a head waits for another, but the kernel counts all threads of a
-                // process as one, and a thread left in line elsewhere can make it see a circle.
+                // The error may be EDEADLK: nobody waits for a turnstile while at another, but the kernel
+                // counts all threads as one, and threads left in line elsewhere can look like a circle to it.
                 Ok(result) => return result.ok(),
                 Err(mpsc::RecvTimeoutError::Disconnected) => return None,
                 Err(mpsc::RecvTimeoutError::Timeout) => match head_state(&file) {

@@ -1,13 +1,15 @@
-//! POSIX record locks on whole files (fcntl(2), `F_SETLK`): the kind that distcc 3.4 uses and that works on NFS.
+//! POSIX record locks on whole files (fcntl(2), `F_SETLK`), shared with other programs and over NFS.
 //!
 //! Knows nothing of what a lock stands for.
 //!
-//! Such a lock belongs to the process, and closing *any* descriptor of the file gives it up, even one that was
-//! opened only to look. So a process must never have a lock file open twice. This module keeps the paths it has
-//! open and refuses a second time; it cannot see through links, so callers spell a path in one way only.
+//! Such a lock belongs to the process, and closing *any* descriptor of the file gives it up, even one that
+//! was opened only to look. So a process must never have a lock file open twice. This module keeps the paths
+//! it has open and refuses a second time; it cannot see through links, so callers spell a path in one way
+//! only.
 //!
 //! Releasing is closing. The kernel removes the lock first and then reports the close to whoever watches the
-//! directory (`watch`), so that a waiter who hears of it finds the file unlocked. A process that dies closes too.
+//! directory (`watch`), so that a waiter who hears of it finds the file unlocked. A process that dies closes
+//! too.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -33,7 +35,8 @@ pub struct LockFile {
 }
 
 impl LockFile {
-    /// Opens the file, making it if need be (mode 0666 and the umask), without locking it. It is closed on exec.
+    /// Opens the file, making it if need be (mode 0666 and the umask), without locking it. It is closed on
+    /// exec.
     ///
     /// Fails with [`io::ErrorKind::ResourceBusy`] if this process has it open already.
     pub fn open(path: &Path) -> io::Result<LockFile> {
@@ -55,16 +58,16 @@ impl LockFile {
         }
     }
 
-    /// Locks the file, waiting as long as it takes. Linux serves waiters in order of arrival and wakes only the
-    /// next one. A handled signal does not end the waiting but costs the place in the order.
+    /// Locks the file, waiting as long as it takes. Linux serves waiters in order of arrival and wakes only
+    /// the next one. A handled signal does not end the waiting but costs the place in the order.
     ///
     /// Fails with `EDEADLK` where the kernel believes that the holder waits for us.
     pub fn lock(&self) -> io::Result<()> {
         record_lock(self.file(), libc::F_SETLKW).map(drop)
     }
 
-    /// The process that has the file locked, if it is another one than this. Not above 0 if the holder is in a pid
-    /// namespace we cannot see; meaningless if it is on another machine.
+    /// The process that has the file locked, if it is another one than this. Not above 0 if the holder is in
+    /// a pid namespace we cannot see; meaningless if it is on another machine.
     pub fn holder(&self) -> io::Result<Option<i32>> {
         holder(self.file())
     }
@@ -111,8 +114,8 @@ fn record_lock(file: &File, command: libc::c_int) -> io::Result<libc::flock> {
     lock.l_type = libc::F_WRLCK as libc::c_short;
     lock.l_whence = libc::SEEK_SET as libc::c_short;
     loop {
-        // SAFETY: the descriptor is open for as long as `file` is borrowed, and the three commands used here take
-        // a pointer to a flock.
+        // SAFETY: the descriptor is open for as long as `file` is borrowed, and the three commands used here
+        // take a pointer to a flock.
         if unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) } == 0 {
             return Ok(lock);
         }

@@ -21,9 +21,9 @@ const CLOSING_THREAD_STACK_BYTES: usize = 64 * 1024;
 
 /// A watch on one directory. Its descriptor is closed on exec.
 ///
-/// Dropping it is quick, although closing an inotify descriptor is not: the kernel first waits, for 10 to 20 ms, until
-/// every processor has let go of the watch. That is left to a thread of its own. (Keeping the descriptor for later
-/// would be simpler, but a user may have only 128 of them.)
+/// Dropping it is quick, although closing an inotify descriptor is not: the kernel first waits, for 10 to 20
+/// ms, until every processor has let go of the watch. That is left to a thread of its own. (Keeping the
+/// descriptor for later would be simpler, but a user may have only 128 of them.)
 #[derive(Debug)]
 pub struct CloseWatch {
     /// `None` only while being dropped.
