@@ -1,0 +1,267 @@
+//! A client's command as the daemon sees it: whether to run it at all, and the words to run. Trusts nothing in
+//! it; knows no directory but those it is given.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+
+use super::old_server::is_probe;
+use super::option_table::{DependencyPart, Role, find};
+use super::scan::assembler_writes;
+use super::source_file::{SourceKind, is_source};
+use super::words::{Item, Kind, items};
+use crate::exit_code::ExitCode;
+
+/// Why a server does not run a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code the server's log gives: 120 for preprocessing, 101 for what is no command, else 100.
+    pub code: ExitCode,
+    /// The word it is about, if it is about one.
+    pub word: Option<OsString>,
+    /// What is wrong with the word, or with the command.
+    pub why: &'static str,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.word {
+            Some(word) => write!(f, "{} {}", word.display(), self.why),
+            None => f.write_str(self.why),
+        }
+    }
+}
+
+/// A command the daemon may run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerCompile {
+    argv: Vec<OsString>,
+    source: usize,
+    kind: SourceKind,
+    declares_language: bool,
+}
+
+/// A command for a job whose files came with it (protocol version 3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PumpCommand {
+    /// The words to run.
+    pub argv: Vec<OsString>,
+    /// The target that the client's `-MT` names for the dependency file, to be put back into it.
+    pub target: Option<OsString>,
+}
+
+/// Judges a command, the compiler's name first.
+pub fn check(argv: &[OsString]) -> Result<ServerCompile, Refusal> {
+    let compiler = argv.first().ok_or(refuse_command("the command is empty"))?;
+    if compiler.is_empty() || compiler.as_bytes().starts_with(b"-") {
+        return Err(refuse(compiler, ExitCode::BadArguments, "is no compiler's name"));
+    }
+    let mut compiles = false;
+    let mut source: Option<(usize, SourceKind)> = None;
+    let mut declared = None;
+    for item in items(argv) {
+        check_item(&item)?;
+        match item.role() {
+            Role::Compile | Role::Assemble => compiles = true,
+            Role::Language if source.is_none() => declared = SourceKind::of_language(item.value()),
+            _ => {}
+        }
+        let Kind::Input = item.kind else { continue };
+        let Some(kind) = SourceKind::of_name(item.word) else { continue };
+        if source.is_some() {
+            return Err(refuse(item.word, ExitCode::DistccFailed, "is a second source file"));
+        }
+        source = Some((item.at, declared.unwrap_or(kind)));
+    }
+    if !compiles {
+        return Err(refuse_command("neither -c nor -S is given"));
+    }
+    let (source, kind) = source.ok_or(refuse_command("no source file is named"))?;
+    Ok(ServerCompile { argv: argv.to_vec(), source, kind, declares_language: declared.is_some() })
+}
+
+fn refuse(word: &OsStr, code: ExitCode, why: &'static str) -> Refusal {
+    Refusal { code, word: Some(word.to_owned()), why }
+}
+
+fn refuse_command(why: &'static str) -> Refusal {
+    Refusal { code: ExitCode::BadArguments, word: None, why }
+}
+
+/// Judges one item by itself.
+fn check_item(item: &Item<'_>) -> Result<(), Refusal> {
+    let (word, value) = (item.word, item.value());
+    let refused = |why| Err(refuse(word, ExitCode::DistccFailed, why));
+    match item.kind {
+        Kind::MissingValue(_) => return Err(refuse(word, ExitCode::BadArguments, "lacks its value")),
+        Kind::Input => return check_input(word),
+        Kind::Known(..) | Kind::Unknown => {}
+    }
+    match item.role() {
+        Role::Preprocess => {
+            Err(refuse(word, ExitCode::PreprocessLocally, "asks for preprocessing, which clients do"))
+        }
+        Role::ImpliesPreprocessing => refused("asks for dependencies instead of a compilation"),
+        Role::Native => refused("means the client's processor, which is not this one"),
+        Role::Profile(why) | Role::Program(why) => refused(why),
+        Role::Language if SourceKind::of_language(value).is_none() => {
+            refused("declares a language not served")
+        }
+        Role::Output if value == "-" => refused("sends the output to standard output"),
+        Role::Assembler if assembler_writes(word, value) => refused("lets the assembler write files"),
+        Role::Assembler if has_response_file(value) => refused("names a response file"),
+        Role::ToolDirectory if !is_system_directory(value) => {
+            refused("looks for the compiler's programs outside /usr and /opt")
+        }
+        Role::Frontend | Role::Keep if loads_code(value) => refused("loads code into the compiler"),
+        _ => Ok(()),
+    }
+}
+
+fn check_input(word: &OsStr) -> Result<(), Refusal> {
+    let refused = |why| Err(refuse(word, ExitCode::DistccFailed, why));
+    let bytes = word.as_bytes();
+    match bytes {
+        b"-" => refused("reads the source from standard input"),
+        _ if bytes.starts_with(b"@") => refused("names a response file"),
+        _ if bytes.ends_with(b".s") || bytes.ends_with(b".S") => refused("is assembler source"),
+        _ if is_source(word) && is_probe(word) => refused("is a configure script's probe"),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a value of `-Xclang` or `-mllvm` makes the compiler load a library.
+fn loads_code(value: &OsStr) -> bool {
+    let by_table = || matches!(find(value).map(|row| row.role), Some(Role::Program(_)));
+    value.as_bytes().starts_with(b"-load") || value.as_bytes().starts_with(b"-") && by_table()
+}
+
+fn has_response_file(value: &OsStr) -> bool {
+    value.as_bytes().split(|byte| *byte == b',').any(|part| part.starts_with(b"@"))
+}
+
+/// Programs below these are the administrator's; elsewhere, a client's own files could be meant.
+fn is_system_directory(path: &OsStr) -> bool {
+    let bytes = path.as_bytes();
+    let below = bytes.starts_with(b"/usr/") || bytes.starts_with(b"/opt/");
+    below && !bytes.split(|byte| *byte == b'/').any(|part| part == b"..")
+}
+
+impl ServerCompile {
+    /// The compiler's name, as the client gave it.
+    pub fn compiler(&self) -> &OsStr {
+        &self.argv[0]
+    }
+
+    /// The words as the client sent them.
+    pub fn argv(&self) -> &[OsString] {
+        &self.argv
+    }
+
+    /// The source file's name at the client.
+    pub fn source(&self) -> &OsStr {
+        &self.argv[self.source]
+    }
+
+    /// The suffix, with its dot, that a file with the preprocessed source must have.
+    pub fn preprocessed_suffix(&self) -> &'static str {
+        let by_name = SourceKind::of_name(self.source()).unwrap_or(self.kind);
+        by_name.language.preprocessed_suffix()
+    }
+
+    /// The words to run on preprocessed text in `source`, with the result in `object`.
+    ///
+    /// What only concerns preprocessing, and files other than the object, is left out: old clients send some of
+    /// it. A declared language becomes its preprocessed form, or the text would be preprocessed twice.
+    pub fn command(&self, source: &OsStr, object: &OsStr) -> Vec<OsString> {
+        let mut out = vec![self.argv[0].clone()];
+        for item in items(&self.argv) {
+            match item.role() {
+                _ if item.at == self.source => out.push(source.to_owned()),
+                Role::Preprocessor
+                | Role::PreprocessorHere
+                | Role::PassedToPreprocessor
+                | Role::Dependency(_)
+                | Role::Linker
+                | Role::SideFile(_)
+                | Role::Output => {}
+                Role::Language => self.push_language(&item, &mut out),
+                _ if matches!(item.kind, Kind::Input) => {}
+                _ => out.extend_from_slice(&self.argv[item.at..item.at + item.len]),
+            }
+        }
+        out.extend(["-o".into(), object.to_owned()]);
+        out
+    }
+
+    fn push_language(&self, item: &Item<'_>, out: &mut Vec<OsString>) {
+        if item.at < self.source && self.declares_language {
+            out.extend(["-x".into(), self.kind.language.preprocessed_name().into()]);
+        }
+    }
+
+    /// The words to run on the client's own files, which lie below `root`, with the result in `object` and the
+    /// dependencies in `dependencies`.
+    pub fn pump_command(&self, root: &OsStr, object: &OsStr, dependencies: &OsStr) -> PumpCommand {
+        let mut out = vec![self.argv[0].clone()];
+        let mut target = None;
+        let mut asks = false;
+        for item in items(&self.argv) {
+            match item.role() {
+                _ if item.at == self.source => out.push(below(root, item.word)),
+                Role::SideFile(_) | Role::Output | Role::Dependency(DependencyPart::File) => {}
+                Role::Dependency(DependencyPart::Target) if target.is_none() => {
+                    target = Some(item.value().to_owned());
+                }
+                Role::Preprocessor => out.extend(rooted(root, &item, &self.argv)),
+                _ if matches!(item.kind, Kind::Input) => {}
+                role => {
+                    asks |= role == Role::Dependency(DependencyPart::Request);
+                    out.extend_from_slice(&self.argv[item.at..item.at + item.len]);
+                }
+            }
+        }
+        if !asks {
+            out.push("-MMD".into());
+        }
+        out.extend(["-MF".into(), dependencies.to_owned(), "-o".into(), object.to_owned()]);
+        PumpCommand { argv: out, target }
+    }
+}
+
+/// The path below `root` if it is absolute; else the path.
+fn below(root: &OsStr, path: &OsStr) -> OsString {
+    if !path.as_bytes().starts_with(b"/") {
+        return path.to_owned();
+    }
+    let mut made = root.to_owned();
+    made.push(path);
+    made
+}
+
+/// An option that may name a file or directory of the client, with an absolute name put below `root`.
+fn rooted(root: &OsStr, item: &Item<'_>, argv: &[OsString]) -> Vec<OsString> {
+    const NAMES_PATH: [&str; 9] = [
+        "-I",
+        "-include",
+        "-imacros",
+        "-idirafter",
+        "-iprefix",
+        "-iwithprefix",
+        "-iwithprefixbefore",
+        "-isystem",
+        "-iquote",
+    ];
+    let words = &argv[item.at..item.at + item.len];
+    let Kind::Known(row, value) = item.kind else { return words.to_vec() };
+    if !NAMES_PATH.contains(&row.name) {
+        return words.to_vec();
+    }
+    let value = below(root, value);
+    if item.len == 2 {
+        return vec![item.word.to_owned(), value];
+    }
+    let mut word = OsString::from(row.name);
+    word.push(value);
+    vec![word]
+}
