@@ -292,3 +292,196 @@ pub fn diagnostics_blame_lost_comments(stderr: &[u8]) -> bool {
     const TAGS: [&[u8]; 2] = [b"-Wimplicit-fallthrough", b"-Werror=implicit-fallthrough"];
     TAGS.iter().any(|tag| stderr.windows(tag.len()).any(|window| window == *tag))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::scan::{Verdict, scan};
+    use super::super::words::argv;
+    use super::*;
+
+    fn compile(command: &str) -> Compile {
+        match scan(&argv(command)).unwrap() {
+            Verdict::Distribute(compile) => *compile,
+            other => panic!("{command}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_server_of_preprocessed_text_gets_what_is_left_to_do() {
+        use Family::{Clang, Gcc};
+        let cases = [
+            // As captured from a client of distcc 3.4.
+            (
+                Gcc,
+                "x86_64-linux-gnu-gcc -O2 -DX=1 -I/foo -MD -MF t.d -Wall -include stdio.h -c t.c -o t.o",
+                "x86_64-linux-gnu-gcc -O2 -Wall -c t.c -o t.o",
+            ),
+            (Gcc, "x86_64-linux-gnu-gcc -c t.c", "x86_64-linux-gnu-gcc -c t.c -o t.o"),
+            (Gcc, "gcc -S t.c", "gcc -S t.c -o t.s"),
+            (Gcc, "gcc -x c++ -c t.c", "gcc -x c++-cpp-output -c t.c -o t.o"),
+            (Gcc, "gcc -xc -c t.cc -x c++", "gcc -x cpp-output -c t.cc -o t.o"),
+            (Gcc, "gcc -c t.c -x c++", "gcc -c t.c -o t.o"),
+            (Gcc, "gcc -x c -xobjective-c -c t.c", "gcc -x objective-c-cpp-output -c t.c -o t.o"),
+            (Gcc, "gcc -c t.c -flto", "gcc -c t.c --lto -o t.o"),
+            (Clang, "clang -c t.c -flto", "clang -c t.c -flto=full -o t.o"),
+            (Gcc, "gcc -c t.c -Lx -L x -lm -l m -Wl,-s -shared -s", "gcc -c t.c -o t.o"),
+            (Gcc, "gcc -c t.c -iquote x -isysroot y --sysroot=z -includew -H", "gcc -c t.c -o t.o"),
+            (Gcc, "gcc -finput-charset=latin1 -fexec-charset=x -c t.c", "gcc -fexec-charset=x -c t.c -o t.o"),
+            (Gcc, "gcc -Wp,-MMD,t.d -c t.c -oy.o", "gcc -c t.c -oy.o"),
+            (Gcc, "gcc -c t.c -Xpreprocessor -DX", "gcc -c t.c -o t.o"),
+            (Clang, "clang++-14 -c t.c", "clang++-14 -c -x c++-cpp-output t.c -o t.o"),
+            (Clang, "clang++ -c t.i", "clang++ -c t.i -o t.o"),
+            (Clang, "clang++ -c t.cc", "clang++ -c t.cc -o t.o"),
+            (Gcc, "g++ -c t.c", "g++ -c t.c -o t.o"),
+        ];
+        for (family, command, want) in cases {
+            assert_eq!(compile(command).plain_command(family), Ok(argv(want)), "{command}");
+        }
+    }
+
+    #[test]
+    fn a_preprocessing_server_gets_everything() {
+        let cases = [
+            ("gcc -DX=1 -Iabs -c m.c -o m.o", "gcc -DX=1 -Iabs -c m.c -o m.o"),
+            ("gcc -MD -c m.c", "gcc -MD -c m.c -o m.o -MT m.o"),
+            ("gcc -MD -S m.c", "gcc -MD -S m.c -o m.s -MT m.o"),
+            ("gcc -MD -MF x -c m.c -o o/m.o", "gcc -MD -MF x -c m.c -o o/m.o -MT o/m.o"),
+            ("gcc -MD -MTx -c m.c", "gcc -MD -MT x -c m.c -o m.o"),
+            ("gcc -MD -MQ x -c m.c", "gcc -MD -MQ x -c m.c -o m.o"),
+            ("gcc -xc++ -c m.c -flto", "gcc -x c++ -c m.c --lto -o m.o"),
+        ];
+        for (command, want) in cases {
+            assert_eq!(compile(command).pump_command(Family::Gcc, None), Ok(argv(want)), "{command}");
+        }
+        let target = compile("gcc -c m.c").pump_command(Family::Gcc, Some(OsStr::new("f.d the.o")));
+        assert_eq!(target, Ok(argv("gcc -c m.c -o m.o -MT the.o")));
+        for command in ["gcc -H -c m.c", "gcc -include x.c -c m.c", "gcc -c m.c -march=native"] {
+            assert!(compile(command).pump_command(Family::Gcc, None).is_err(), "{command}");
+        }
+    }
+
+    #[test]
+    fn the_preprocessor_writes_the_dependencies_of_the_compilation() {
+        let cases = [
+            ("gcc -DX -O2 -c t.c -o t.o", "gcc -DX -O2 -E t.c"),
+            ("gcc -S -c t.c -ot.s", "gcc -E t.c"),
+            ("gcc -MD -c t.c -o obj/x.o", "gcc -MD -E t.c -MF obj/x.d -MQ obj/x.o"),
+            ("gcc -MMD -MF y -c t.c", "gcc -MMD -MF y -E t.c -MQ t.o"),
+            ("gcc -MD -MT y -c t.c", "gcc -MD -MT y -E t.c -MF t.d"),
+            ("gcc -xc++ -H -c t.c", "gcc -xc++ -H -E t.c"),
+        ];
+        for (command, want) in cases {
+            assert_eq!(compile(command).preprocess_command(), argv(want), "{command}");
+        }
+    }
+
+    /// Names and targets as gcc 12 and clang 14 were seen to choose them.
+    #[test]
+    fn dependency_files_are_named_as_compilers_name_them() {
+        let cases = [
+            ("gcc -c -MD b.c", "b.d", "b.o"),
+            ("gcc -c -MD src/a.c", "a.d", "a.o"),
+            ("gcc -c -MD src/a.c -o obj/x.o", "obj/x.d", "obj/x.o"),
+            ("gcc -c -MD src/a.c -oobj/x.o", "obj/x.d", "obj/x.o"),
+            ("gcc -c -MD b.c -o obj/x", "obj/x.d", "obj/x"),
+            ("gcc -c -MD b.c -o obj/x.y.o", "obj/x.y.d", "obj/x.y.o"),
+            ("gcc -c -MD d.e.c", "d.e.d", "d.e.o"),
+            ("gcc -S -MD b.c", "b.d", "b.o"),
+            ("gcc -S -MD b.c -o obj/x.s", "obj/x.d", "obj/x.s"),
+            ("gcc -c -MD b.c -o x.obj -MF f.dep", "f.dep", "x.obj"),
+            ("gcc -c -MD -MF f1 -MFf2 b.c", "f2", "b.o"),
+            ("gcc -c -MD b.c -o ./.hid", "./.d", "./.hid"),
+            ("gcc -c -MD b.c -o obj.d/x", "obj.d/x.d", "obj.d/x"),
+            ("gcc -c -MD b.c -o /dev/null", "/dev/null.d", "/dev/null"),
+        ];
+        for (command, path, target) in cases {
+            let found = compile(command).dependency_output(None).unwrap();
+            assert_eq!((found.path, found.default_target), (path.into(), target.into()), "{command}");
+        }
+        assert_eq!(compile("gcc -c b.c -MF x").dependency_output(None), None);
+        assert_eq!(compile("gcc -c b.i -MD").dependency_output(None), None);
+    }
+
+    #[test]
+    fn native_options_are_replaced_where_they_count() {
+        let resolved = argv("-march=skylake -mtune=skylake");
+        let cases = [
+            ("gcc -O2 -march=native -c t.c", "-march=native", "-O2 -c t.c -o t.o"),
+            ("gcc -march=x86-64 -c t.c -march=native", "-march=native", "-c t.c -o t.o"),
+            (
+                "gcc -mtune=native -march=native -mno-avx -c t.c",
+                "-march=native -mtune=native",
+                "-mno-avx -c t.c -o t.o",
+            ),
+            ("gcc -mtune=generic -march=native -c t.c", "-march=native", "-mtune=generic -c t.c -o t.o"),
+        ];
+        for (command, natives, rest) in cases {
+            let compile = compile(command);
+            assert_eq!(compile.native_options(), argv(natives), "{command}");
+            assert!(matches!(compile.plain_command(Family::Gcc), Err(Reason::UnresolvedNative(_))));
+            let sent = compile.with_native(&resolved);
+            assert_eq!(sent.source(), "t.c");
+            let want = format!("gcc -march=skylake -mtune=skylake {rest}");
+            assert_eq!(sent.plain_command(Family::Gcc), Ok(argv(&want)), "{command}");
+        }
+        let overruled = compile("gcc -march=native -march=x86-64 -c t.c");
+        assert!(overruled.native_options().is_empty());
+        let sent = overruled.with_native(&[]).plain_command(Family::Gcc);
+        assert_eq!(sent, Ok(argv("gcc -march=x86-64 -c t.c -o t.o")));
+    }
+
+    #[test]
+    fn it_is_known_when_comments_count() {
+        let cases = [
+            ("-Wall", false),
+            ("-Wextra", true),
+            ("-W", true),
+            ("-Wimplicit-fallthrough", true),
+            ("-Wimplicit-fallthrough=4", true),
+            ("-Wimplicit-fallthrough=5", false),
+            ("-Wimplicit-fallthrough=0 -Wextra", false),
+            ("-Wextra -Wno-implicit-fallthrough", false),
+            ("-Wno-implicit-fallthrough -Werror=implicit-fallthrough", true),
+            ("-Wextra -w", false),
+            ("-Wextra -Wno-extra", false),
+        ];
+        for (words, want) in cases {
+            let compile = compile(&format!("gcc {words} -c t.c"));
+            assert_eq!(compile.fallthrough_comments_matter(), want, "{words}");
+        }
+        let warning = b"f.c:16:10: warning: this statement may fall through [-Wimplicit-fallthrough=]";
+        assert!(diagnostics_blame_lost_comments(warning));
+        assert!(!diagnostics_blame_lost_comments(b"f.c:1:1: warning: unused [-Wunused]"));
+    }
+
+    #[test]
+    fn what_is_sent_is_what_servers_accept() {
+        let cases = [
+            "gcc -O2 -g -Wall -DX -Iy -MD -MF z -c t.c -o t.o",
+            "g++ -xc++ -c t.c -flto",
+            "clang++ -c t.c -flto -Wl,-x -Xpreprocessor -DX",
+            "gcc -S t.m -B/usr/lib/x --sysroot=/y",
+        ];
+        for command in cases {
+            for family in [Family::Gcc, Family::Clang] {
+                let sent = compile(command).plain_command(family).unwrap();
+                assert_eq!(refused_word(&sent), None, "{command}");
+                super::super::server_args::check(&sent).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn the_name_tells_the_family() {
+        let cases = [
+            ("clang", true),
+            ("/x/clang++-14", true),
+            ("arm-clang", true),
+            ("gcc", false),
+            ("/clang/cc", false),
+        ];
+        for (name, clang) in cases {
+            assert_eq!(Family::of_name(OsStr::new(name)) == Family::Clang, clang, "{name}");
+        }
+    }
+}

@@ -20,7 +20,8 @@ pub fn refused_word(argv: &[OsString]) -> Option<&OsStr> {
             b"-MD" | b"-MMD" | b"-MG" | b"-MP" => {}
             // A missing value makes the old server read beyond its vector.
             b"-MF" | b"-MT" | b"-MQ" => {
-                if words.next().is_none() {
+                let value = words.next();
+                if value.is_none() {
                     return Some(word);
                 }
             }

@@ -66,7 +66,7 @@ pub(super) enum Role {
     PassedToPreprocessor,
     /// Used up by linking: changes no object, and clang calls it unused.
     Linker,
-    /// Where the compiler looks for its tools. Sent as 3.4 does; a server has its own opinion.
+    /// Where the compiler looks for its tools: distributed if that is the system's own place.
     ToolDirectory,
     /// `-Xclang`: the value decides.
     Frontend,

@@ -96,6 +96,8 @@ struct Survey {
     language: Option<SourceKind>,
     output: Option<OsString>,
     architecture: bool,
+    /// The first input that cannot be distributed: it matters less than that the command links.
+    input_fault: Option<Reason>,
     /// An option that is harmless if the output is named.
     changes_output_name: Option<Reason>,
     dependencies: dependency::Request,
@@ -116,6 +118,9 @@ fn distributable(mut argv: Vec<OsString>) -> Result<Compile, Reason> {
     }
     if !survey.compiles && !survey.assembles {
         return Err(Reason::Links);
+    }
+    if let Some(reason) = survey.input_fault {
+        return Err(reason);
     }
     let source = survey.source.ok_or(Reason::NoSource)?;
     if is_probe(&source.word) {
@@ -172,7 +177,11 @@ impl Survey {
         let (word, value) = (item.word, item.value());
         match item.kind {
             Kind::MissingValue(_) => return Err(Reason::MissingValue(word.to_owned())),
-            Kind::Input => return self.note_input(item),
+            Kind::Input => {
+                let fault = self.note_input(item).err();
+                self.input_fault = self.input_fault.take().or(fault);
+                return Ok(());
+            }
             Kind::Unknown | Kind::Known(..) => {}
         }
         match item.role() {
@@ -228,6 +237,9 @@ fn check_option(item: &Item<'_>) -> Result<(), Reason> {
         Role::Dependency(DependencyPart::File) if value == "-" || value == "/dev/stdout" => {
             Err(Reason::option(word, "sends the dependencies to standard output"))
         }
+        Role::ToolDirectory if !is_system_directory(value) => {
+            Err(Reason::option(word, "names programs of this machine"))
+        }
         Role::Assembler if assembler_writes(word, value) => {
             Err(Reason::side_output(word, "a listing or dependencies of the assembler"))
         }
@@ -239,6 +251,13 @@ fn check_option(item: &Item<'_>) -> Result<(), Reason> {
 pub(super) fn assembler_writes(word: &OsStr, value: &OsStr) -> bool {
     asks_assembler_to_write(word.as_bytes())
         || word == "-Xassembler" && (value.as_bytes().starts_with(b"-a") || value == "--MD")
+}
+
+/// Whether programs in this directory are the system's, on any machine; elsewhere they are someone's own.
+pub(super) fn is_system_directory(path: &OsStr) -> bool {
+    let bytes = path.as_bytes();
+    let below = bytes.starts_with(b"/usr/") || bytes.starts_with(b"/opt/");
+    below && !bytes.split(|byte| *byte == b'/').any(|part| part == b"..")
 }
 
 /// `-Xclang WORD`: judged as the driver's option of that name. Single letters mean other things there.
@@ -260,4 +279,207 @@ fn check_preprocessor_word(word: &OsStr) -> Result<(), Reason> {
     let harmless = !is_option(word)
         || matches!(find(word).map(|row| row.role), Some(Role::Preprocessor | Role::Dependency(_)));
     if harmless { Ok(()) } else { Err(Reason::option(word, "is given to the preprocessor past the driver")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::option_table::{OPTIONS, Value};
+    use super::super::words::argv;
+    use super::*;
+
+    /// `D`, `E`, or the beginning of the reason for a local run.
+    fn told(command: &str) -> String {
+        match scan(&argv(command)).unwrap() {
+            Verdict::Distribute(_) => "D".into(),
+            Verdict::Preprocess(_) => "E".into(),
+            Verdict::Local(reason) => reason.to_string(),
+        }
+    }
+
+    fn check(cases: &[(&str, &str)]) {
+        for (command, want) in cases {
+            let told = told(command);
+            let matches = if *want == "D" || *want == "E" { told == *want } else { told.starts_with(want) };
+            assert!(matches, "{command}: {told}");
+        }
+    }
+
+    #[test]
+    fn plain_compilations_are_distributed() {
+        check(&[
+            ("gcc -c a.c", "D"),
+            ("gcc -S a.c", "D"),
+            ("gcc -c -S a.c -o x.s", "D"),
+            ("gcc -c a.c -oa.o", "D"),
+            ("g++ -std=c++20 -O3 -Wall -Wextra -fPIC -pthread -g3 -c src/a.cpp -o obj/a.o", "D"),
+            ("gcc -MD -MP -MF a.d -MT a.o -MQ b.o -c a.c", "D"),
+            ("gcc -MMD -MFa.d -MTa.o -c a.c", "D"),
+            ("gcc -Wp,-MMD,.a.o.d,-DX -c a.c", "D"),
+            ("gcc -Wa,--noexecstack,-mrelax-relocations=no -c a.c", "D"),
+            ("gcc -c a.c -march=native -mtune=native", "D"),
+            ("gcc -c a.c -flto", "D"),
+            ("gcc -c a.c -flto=auto", "D"),
+            ("gcc -c a.c -Lx -lfoo -Wl,-s -shared -L x -l y", "D"),
+            ("gcc -gdwarf-4 -c a.c -fopt-info-vec -dA", "D"),
+            ("clang -c a.c -target arm-linux -Xclang -fno-pch-timestamp -mllvm -y", "D"),
+            ("clang -c a.c -arch arm64", "D"),
+            ("gcc -c a.i", "D"),
+            ("gcc -c ~/a.b/.a.c", "D"),
+        ]);
+    }
+
+    #[test]
+    fn values_of_options_are_not_files() {
+        check(&[
+            ("gcc -include foo.c -c a.c", "D"),
+            ("gcc -D a.c -c b.c", "D"),
+            ("gcc -MD -MF x.o -c a.c", "D"),
+            ("gcc --param max-inline-insns-auto=1 -c a.c", "D"),
+            ("clang -Xclang -mllvm -Xclang x -c a.c", "D"),
+            // Not a file for us, but a 3.4 server takes it for one.
+            ("clang -mllvm foo.c -c a.c", "a.c makes a server of distcc 3.4"),
+            ("gcc -c a.c -o a.o --param x.o", "x.o makes a server of distcc 3.4"),
+        ]);
+    }
+
+    #[test]
+    fn the_language_is_looked_at_however_it_is_written() {
+        check(&[
+            ("gcc -x c -c a.c", "D"),
+            ("gcc -xc -c a.c", "D"),
+            ("gcc -xc++ -c a.c -O2", "D"),
+            ("gcc -x objective-c++ -c a.c", "D"),
+            ("gcc -x cpp-output -c a.c", "D"),
+            ("gcc -x assembler -c a.c", "-x assembler is compiled locally"),
+            ("gcc -xassembler-with-cpp -c a.c", "-x assembler-with-cpp"),
+            ("gcc -x none -c a.c", "-x none"),
+            ("gcc -x c-header -c a.c", "-x c-header"),
+            ("nvcc -x cuda -c a.c", "-x cuda"),
+            ("gcc -x go -c a.c", "-x go"),
+            ("clang -ObjC -c a.c", "-ObjC changes the language"),
+        ]);
+    }
+
+    #[test]
+    fn what_is_not_one_compilation_is_local() {
+        check(&[
+            ("gcc -E a.c", "E"),
+            ("gcc -save-temps -c -E a.c", "E"),
+            ("gcc a.c", "neither -c nor -S"),
+            ("gcc a.o -o a", "neither -c nor -S"),
+            ("gcc", "neither -c nor -S"),
+            ("gcc -c", "no source file"),
+            ("gcc -c a.c b.c", "two source files in one command: a.c and b.c"),
+            ("gcc -c a.c b.o", "b.o is not a source"),
+            ("gcc -c a.s", "a.s is not a source"),
+            ("gcc -c a.S", "a.S is not a source"),
+            ("gcc -c a.h", "a.h is not a source"),
+            ("nvcc -c a.cu", "a.cu is not a source"),
+            ("gcc -c -x c -", "the source is read from standard input"),
+            ("gcc -c a.c -o -", "the output goes to standard output"),
+            ("gcc -c a.c -o a.o -o b.o", "two outputs"),
+            ("gcc -c a.c -o", "-o lacks its value"),
+            ("gcc -c a.c -MT", "-MT lacks its value"),
+            ("gcc -c conftest.c", "conftest.c is a configure script's probe"),
+            ("gcc -c x/tmp.conftest.c", "x/tmp.conftest.c is a configure"),
+            ("gcc -c .c", "no output is named"),
+            ("gcc -c x/.c -o y.o", "D"),
+            ("gcc -c a.c -o a.gch", "a.gch is a precompiled header"),
+            ("gcc -M a.c -c", "-M asks for dependencies"),
+            ("gcc -MM a.c -c", "-MM asks for dependencies"),
+            ("gcc -MD -MF - -c a.c", "-MF sends the dependencies to standard output"),
+            ("clang -arch x86_64 -arch arm64 -c a.c", "several -arch"),
+            ("gcc -c a.c -Wa,-adhln=a.lst", "-Wa,-adhln=a.lst writes a listing"),
+            ("gcc -c a.c -Wa,--MD,x", "-Wa,--MD,x writes a listing"),
+            ("gcc -c a.c -Xassembler -al", "-Xassembler writes a listing"),
+            ("gcc -c a.c -fopt-info-vec=x", "-fopt-info-vec=x writes an optimization report"),
+            ("gcc -c a.c -B tools", "-B names programs of this machine"),
+            ("gcc -c a.c -B/usr/lib/gcc", "D"),
+            ("clang -c a.c -emit-llvm", "-emit-llvm changes the name of the output"),
+            ("clang -c a.c -emit-llvm -o a.bc", "D"),
+            ("clang -c a.c -Xclang -load -Xclang p.so", "-load loads code"),
+            ("clang -c a.c -Xclang -include -Xclang p.h", "-include is given to clang past"),
+            ("clang -c a.c -Xpreprocessor -fopenmp", "-fopenmp is given to the preprocessor"),
+            ("clang -c a.c -Xpreprocessor -DX -Xpreprocessor -I -Xpreprocessor x", "D"),
+        ]);
+    }
+
+    /// The options whose effect would be lost elsewhere, as people write them.
+    #[test]
+    fn options_that_concern_this_machine_are_local() {
+        let rows = "-save-temps -save-temps=obj -fstack-usage -gsplit-dwarf -fcallgraph-info=su -fdump-tree-all \
+            -da -dr -dumpdir -aux-info -MJ -ftime-trace -ftime-trace=x -foptimization-record-file=x \
+            -fsave-optimization-record=yaml -fdiagnostics-format=sarif-file -fdiagnostics-format=json-file \
+            -serialize-diagnostics -fcompare-debug -fprofile-arcs -ftest-coverage --coverage -fprofile-generate \
+            -fprofile-use=x -fauto-profile=x -fprofile-correction -fprofile-dir=x -fprofile-instr-generate \
+            -fcoverage-mapping -frepo -include-pch -emit-pch -fmodules -fmodules-ts -fmodule-file=x \
+            -fmodule-map-file=x -fmodule-header -fplugin=x -fpass-plugin=x -fplugin-arg-x -specs=x --specs=x \
+            -wrapper -### -v -fsyntax-only -traditional-cpp -fdirectives-only -P -C -CC -dD -dM --config \
+            -fsanitize-blacklist=x -Wdocumentation -working-directory --compile -ftime-report -Q";
+        for option in rows.split_whitespace() {
+            for position in [format!("gcc {option} x -c a.c"), format!("gcc {option} -c a.c")] {
+                assert_ne!(told(&position), "D", "{position}");
+            }
+            let told = told(&format!("gcc -c a.c {option} x"));
+            assert!(told.starts_with(option), "{option}: {told}");
+        }
+    }
+
+    #[test]
+    fn every_local_row_of_the_table_is_local_and_says_its_name() {
+        for row in OPTIONS {
+            let why = match row.role {
+                Role::Local(why) | Role::Profile(why) | Role::Program(why) => why,
+                Role::SideOutput(what) | Role::SideFile(what) => what,
+                _ => continue,
+            };
+            let value = if row.value == Value::None { "" } else { "!" };
+            let separator = if row.value == Value::Joined { "" } else { " " };
+            let told = told(&format!("gcc {}{separator}{value} -c a.c", row.name));
+            assert!(told.starts_with(row.name) && told.contains(why), "{}: {told}", row.name);
+        }
+    }
+
+    #[test]
+    fn a_command_needs_a_compiler() {
+        assert_eq!(scan(&[]), Err(ScanError::Empty));
+        assert_eq!(scan(&argv("-c a.c")), Err(ScanError::CompilerIsOption("-c".into())));
+    }
+
+    #[test]
+    fn the_implied_compiler_is_recognised() {
+        for (word, want) in [("-c", true), ("a.c", true), ("a.o", true), ("gcc", false), ("a.s", false)] {
+            assert_eq!(is_implicit_compiler_call(OsStr::new(word)), want, "{word}");
+        }
+    }
+
+    #[test]
+    fn wp_words_are_divided() {
+        let cases = [
+            ("gcc -Wp,-MD,x.d -c a.c", "gcc -MD -MF x.d -c a.c"),
+            ("gcc -Wp,-MMD,x.d,-DA,-I,b", "gcc -MMD -MF x.d -DA -I b"),
+            ("gcc -Wp,-MD,-MF,x.d", "gcc -MD -MF x.d"),
+            ("gcc -Wp,-D_FORTIFY_SOURCE=2", "gcc -D_FORTIFY_SOURCE=2"),
+            ("gcc -Wp, -c", "gcc -c"),
+        ];
+        for (command, want) in cases {
+            assert_eq!(split_wp(&argv(command)), argv(want), "{command}");
+        }
+    }
+
+    #[test]
+    fn the_output_is_named_as_the_compiler_names_it() {
+        let cases = [
+            ("gcc -c src/a.b.c", "a.b.o"),
+            ("gcc -S src/a.c", "a.s"),
+            ("gcc -c -S src/a.c", "a.s"),
+            ("gcc -c a.c -o x", "x"),
+            ("gcc -c a.c -ox.o", "x.o"),
+            ("gcc -c /ab.c++", "ab.o"),
+        ];
+        for (command, want) in cases {
+            let Verdict::Distribute(compile) = scan(&argv(command)).unwrap() else { panic!("{command}") };
+            assert_eq!(compile.output(), want, "{command}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::old_server::is_probe;
 use super::option_table::{DependencyPart, Role, find};
-use super::scan::assembler_writes;
+use super::scan::{assembler_writes, is_system_directory};
 use super::source_file::{SourceKind, is_source};
 use super::words::{Item, Kind, items};
 use crate::exit_code::ExitCode;
@@ -140,13 +140,6 @@ fn has_response_file(value: &OsStr) -> bool {
     value.as_bytes().split(|byte| *byte == b',').any(|part| part.starts_with(b"@"))
 }
 
-/// Programs below these are the administrator's; elsewhere, a client's own files could be meant.
-fn is_system_directory(path: &OsStr) -> bool {
-    let bytes = path.as_bytes();
-    let below = bytes.starts_with(b"/usr/") || bytes.starts_with(b"/opt/");
-    below && !bytes.split(|byte| *byte == b'/').any(|part| part == b"..")
-}
-
 impl ServerCompile {
     /// The compiler's name, as the client gave it.
     pub fn compiler(&self) -> &OsStr {
@@ -264,4 +257,117 @@ fn rooted(root: &OsStr, item: &Item<'_>, argv: &[OsString]) -> Vec<OsString> {
     let mut word = OsString::from(row.name);
     word.push(value);
     vec![word]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::words::argv;
+    use super::*;
+
+    #[test]
+    fn preprocessed_text_is_compiled_as_sent() {
+        let cases = [
+            ("gcc -O2 -Wall -c t.c -o t.o", "gcc -O2 -Wall -c /s.i -o /o.o"),
+            ("gcc -c t.c", "gcc -c /s.i -o /o.o"),
+            ("gcc -S x/t.c -ox.s", "gcc -S /s.i -o /o.o"),
+            ("gcc -x c++ -c t.c -o t.o", "gcc -x c++-cpp-output -c /s.i -o /o.o"),
+            ("gcc -x c++-cpp-output -c t.c -o t.o", "gcc -x c++-cpp-output -c /s.i -o /o.o"),
+            ("gcc -iquote d -isysroot y -finput-charset=latin1 -c t.c", "gcc -c /s.i -o /o.o"),
+            ("gcc -c t.c foo.o", "gcc -c /s.i -o /o.o"),
+            (
+                "gcc -flto -fstack-usage -save-temps -c t.c",
+                "gcc -flto -fstack-usage -save-temps -c /s.i -o /o.o",
+            ),
+            ("clang -serialize-diagnostics a.dia -MJ x.json -c t.c", "clang -c /s.i -o /o.o"),
+            ("gcc -MD -MF /etc/x -c t.c", "gcc -c /s.i -o /o.o"),
+            ("gcc --param x.c -c t.c", "gcc --param x.c -c /s.i -o /o.o"),
+            ("gcc -B/usr/lib/x -c t.c", "gcc -B/usr/lib/x -c /s.i -o /o.o"),
+        ];
+        for (command, want) in cases {
+            let made = check(&argv(command)).unwrap().command(OsStr::new("/s.i"), OsStr::new("/o.o"));
+            assert_eq!(made, argv(want), "{command}");
+        }
+    }
+
+    #[test]
+    fn unacceptable_commands_are_refused_with_the_word() {
+        use ExitCode::{BadArguments, DistccFailed, PreprocessLocally};
+        let cases = [
+            ("", BadArguments, "the command is empty"),
+            ("-c a.c", BadArguments, "-c is no compiler's name"),
+            ("gcc", BadArguments, "neither -c nor -S"),
+            ("gcc -c", BadArguments, "no source file"),
+            ("gcc -c a.s", DistccFailed, "a.s is assembler"),
+            ("gcc -c a.S", DistccFailed, "a.S is assembler"),
+            ("gcc -c a.c b.c", DistccFailed, "b.c is a second"),
+            ("gcc -c a.c -o", BadArguments, "-o lacks"),
+            ("gcc -c a.c -MT", BadArguments, "-MT lacks"),
+            ("gcc -E a.c", PreprocessLocally, "-E asks"),
+            ("gcc -M -c a.c", DistccFailed, "-M asks"),
+            ("gcc -c a.c -march=native", DistccFailed, "-march=native means"),
+            ("gcc -c a.c -mcpu=native", DistccFailed, "-mcpu=native means"),
+            ("gcc -c a.c -fplugin=x", DistccFailed, "-fplugin=x loads"),
+            ("clang -c a.c -fpass-plugin=x", DistccFailed, "-fpass-plugin=x loads"),
+            ("clang -c a.c -Xclang -load -Xclang x", DistccFailed, "-Xclang loads"),
+            ("clang -c a.c -Xclang -fplugin=x", DistccFailed, "-Xclang loads"),
+            ("clang -c a.c -mllvm -load=x", DistccFailed, "-mllvm loads"),
+            ("gcc -c a.c -specs=x", DistccFailed, "-specs=x replaces"),
+            ("gcc -c a.c --specs=x", DistccFailed, "--specs=x replaces"),
+            ("gcc -c a.c -wrapper sh,-c", DistccFailed, "-wrapper runs"),
+            ("gcc -c a.c @x", DistccFailed, "@x names"),
+            ("gcc -c a.c -Wa,@x", DistccFailed, "-Wa,@x names"),
+            ("gcc -c a.c -Wa,-a=x", DistccFailed, "-Wa,-a=x lets"),
+            ("gcc -c a.c -B.", DistccFailed, "-B. looks"),
+            ("gcc -c a.c -B /usr/../tmp", DistccFailed, "-B looks"),
+            ("gcc -c a.c -B/tmp/x", DistccFailed, "-B/tmp/x looks"),
+            ("gcc -c a.c --prefix=x", DistccFailed, "--prefix=x looks"),
+            ("clang -c a.c --gcc-toolchain=x", DistccFailed, "--gcc-toolchain=x looks"),
+            ("clang -c a.c --config x", DistccFailed, "--config takes"),
+            ("clang -c a.c -ccc-install-dir x", DistccFailed, "-ccc-install-dir changes"),
+            ("gcc -c -x assembler a.c", DistccFailed, "-x declares"),
+            ("gcc -c -x c -", DistccFailed, "- reads"),
+            ("gcc -c a.c -o -", DistccFailed, "-o sends"),
+            ("gcc -c a.c -fprofile-use=x", DistccFailed, "-fprofile-use=x reads"),
+            ("gcc -c conftest.c", DistccFailed, "conftest.c is a configure"),
+        ];
+        for (command, code, text) in cases {
+            let refusal = check(&argv(command)).unwrap_err();
+            assert_eq!(refusal.code, code, "{command}");
+            assert!(refusal.to_string().starts_with(text), "{command}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn the_suffix_follows_the_name() {
+        for (command, want) in [("gcc -c a.c", ".i"), ("gcc -c -x c++ a.c", ".i"), ("gcc -S a.M", ".mii")] {
+            assert_eq!(check(&argv(command)).unwrap().preprocessed_suffix(), want, "{command}");
+        }
+    }
+
+    #[test]
+    fn a_pump_job_stays_below_its_root() {
+        let cases = [
+            ("gcc -c m.c -o m.o", "gcc -c m.c -MMD -MF /d -o /o", None),
+            (
+                "gcc -I/a -I b -isystem /c -DX=/y -c /p/m.c",
+                "gcc -I/R/a -I b -isystem /R/c -DX=/y -c /R/p/m.c -MMD -MF /d -o /o",
+                None,
+            ),
+            ("gcc -MD -MF x -MT m.o -MT n.o -c m.c", "gcc -MD -MT n.o -c m.c -MF /d -o /o", Some("m.o")),
+            (
+                "gcc -include/a.h -iwithprefixbefore /b -c m.c",
+                "gcc -include/R/a.h -iwithprefixbefore /R/b -c m.c -MMD -MF /d -o /o",
+                None,
+            ),
+        ];
+        for (command, want, target) in cases {
+            let made = check(&argv(command)).unwrap().pump_command(
+                OsStr::new("/R"),
+                OsStr::new("/o"),
+                OsStr::new("/d"),
+            );
+            assert_eq!(made.argv, argv(want), "{command}");
+            assert_eq!(made.target.as_deref(), target.map(OsStr::new), "{command}");
+        }
+    }
 }
