@@ -114,6 +114,7 @@ fn check_item(item: &Item<'_>) -> Result<(), Refusal> {
             refused("looks for the compiler's programs outside /usr and /opt")
         }
         Role::Frontend | Role::Keep if loads_code(value) => refused("loads code into the compiler"),
+        Role::Frontend | Role::Keep if names_output_file(value) => refused("names a file to write"),
         _ => Ok(()),
     }
 }
@@ -134,6 +135,22 @@ fn check_input(word: &OsStr) -> Result<(), Refusal> {
 fn loads_code(value: &OsStr) -> bool {
     let by_table = || matches!(find(value).map(|row| row.role), Some(Role::Program(_)));
     value.as_bytes().starts_with(b"-load") || value.as_bytes().starts_with(b"-") && by_table()
+}
+
+/// Whether a value of `-Xclang` or `-mllvm` chooses a file to write, past the driver.
+fn names_output_file(value: &OsStr) -> bool {
+    let bytes = value.as_bytes();
+    let assigns_file = bytes.windows(6).any(|part| part == b"-file=");
+    bytes == b"-o" || bytes.ends_with(b"-file") || bytes.ends_with(b"-output") || assigns_file
+}
+
+/// Whether an option writes a file whose place the client chose; without it, the object is the same.
+fn writes_to_chosen_place(item: &Item<'_>) -> bool {
+    match item.role() {
+        Role::SideFile(_) => true,
+        Role::SideOutput(_) | Role::FileAfterEquals(_) => item.value().as_bytes().contains(&b'/'),
+        _ => false,
+    }
 }
 
 fn has_response_file(value: &OsStr) -> bool {
@@ -176,8 +193,8 @@ impl ServerCompile {
                 | Role::PassedToPreprocessor
                 | Role::Dependency(_)
                 | Role::Linker
-                | Role::SideFile(_)
                 | Role::Output => {}
+                _ if writes_to_chosen_place(&item) => {}
                 Role::Language => self.push_language(&item, &mut out),
                 _ if matches!(item.kind, Kind::Input) => {}
                 _ => out.extend_from_slice(&self.argv[item.at..item.at + item.len]),
@@ -202,7 +219,8 @@ impl ServerCompile {
         for item in items(&self.argv) {
             match item.role() {
                 _ if item.at == self.source => out.push(below(root, item.word)),
-                Role::SideFile(_) | Role::Output | Role::Dependency(DependencyPart::File) => {}
+                Role::Output | Role::Dependency(DependencyPart::File) => {}
+                _ if writes_to_chosen_place(&item) => {}
                 Role::Dependency(DependencyPart::Target) if target.is_none() => {
                     target = Some(item.value().to_owned());
                 }
@@ -280,6 +298,7 @@ mod tests {
             ),
             ("clang -serialize-diagnostics a.dia -MJ x.json -c t.c", "clang -c /s.i -o /o.o"),
             ("gcc -MD -MF /etc/x -c t.c", "gcc -c /s.i -o /o.o"),
+            ("gcc -fdump-tree-all=/etc/x -fopt-info=/x -c t.c", "gcc -c /s.i -o /o.o"),
             ("gcc --param x.c -c t.c", "gcc --param x.c -c /s.i -o /o.o"),
             ("gcc -B/usr/lib/x -c t.c", "gcc -B/usr/lib/x -c /s.i -o /o.o"),
         ];
@@ -311,6 +330,8 @@ mod tests {
             ("clang -c a.c -Xclang -load -Xclang x", DistccFailed, "-Xclang loads"),
             ("clang -c a.c -Xclang -fplugin=x", DistccFailed, "-Xclang loads"),
             ("clang -c a.c -mllvm -load=x", DistccFailed, "-mllvm loads"),
+            ("clang -c a.c -Xclang -o -Xclang x", DistccFailed, "-Xclang names"),
+            ("clang -c a.c -mllvm -info-output-file=x", DistccFailed, "-mllvm names"),
             ("gcc -c a.c -specs=x", DistccFailed, "-specs=x replaces"),
             ("gcc -c a.c --specs=x", DistccFailed, "--specs=x replaces"),
             ("gcc -c a.c -wrapper sh,-c", DistccFailed, "-wrapper runs"),
