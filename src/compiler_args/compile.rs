@@ -379,6 +379,11 @@ mod tests {
             let found = compile(command).dependency_output(None).unwrap();
             assert_eq!((found.path, found.default_target), (path.into(), target.into()), "{command}");
         }
+        let by_environment = [("f.d", "f.d", "b.o"), ("f.d t.o", "f.d", "t.o")];
+        for (value, path, target) in by_environment {
+            let found = compile("gcc -c b.c").dependency_output(Some(OsStr::new(value))).unwrap();
+            assert_eq!((found.path, found.default_target), (path.into(), target.into()), "{value}");
+        }
         assert_eq!(compile("gcc -c b.c -MF x").dependency_output(None), None);
         assert_eq!(compile("gcc -c b.i -MD").dependency_output(None), None);
     }
