@@ -6,6 +6,7 @@ RUST_NEEDED=1.90               # `rust-version` in Cargo.toml
 DAEMON_POLLS_MAX=200           # of POLL seconds each: how long a demonstration daemon may take to start
 POLL=0.05
 DEMO_JOBS=4
+DOTS_PER_LINE=50
 SOURCE=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 APPLETS="distccd pump lsdistcc include_server distccmon-text update-distcc-symlinks"
 
@@ -361,15 +362,18 @@ APT::Sandbox::User "root";
 END
     say "fetching the source of $1"
     APT_CONFIG=$apt/options apt-get update -qq >"$work/apt.log" 2>&1 || warn "apt-get update: $(tail -n 1 "$work/apt.log")"
-    (cd "$work/source" && APT_CONFIG=$apt/options apt-get source -qq "$1") >"$work/apt.log" 2>&1 ||
-        die "apt-get source $1: $(grep -v '^W' "$work/apt.log" | tail -n 1)"
+    # Without the distribution's patches, which may replace the build by one that only debian/rules can start.
+    (
+        cd "$work/source"
+        APT_CONFIG=$apt/options apt-get source -qq --download-only "$1"
+        dpkg-source --no-check --skip-patches -x ./*.dsc tree
+    ) >"$work/apt.log" 2>&1 || die "apt-get source $1: $(grep -v '^W' "$work/apt.log" | tail -n 1)"
     if is_root; then
         say "installing what $1 needs to build"
         APT_CONFIG=$apt/options DEBIAN_FRONTEND=noninteractive apt-get build-dep -y -qq "$1" >"$work/apt.log" 2>&1 ||
             warn "apt-get build-dep $1: $(tail -n 1 "$work/apt.log")"
     fi
-    tree=$(find "$work/source" -mindepth 1 -maxdepth 1 -type d | head -n 1)
-    cd "$tree"
+    cd "$work/source/tree"
     if [ -x configure ]; then
         say "configuring $1"
         ./configure >"$work/configure.log" 2>&1 || die "configure failed: $(tail -n 1 "$work/configure.log")"
@@ -385,6 +389,7 @@ progress() {
         printf '\r%s: %s objects, %s' "$1" "$2" "$(seconds $(($(now) - started)))"
     else
         while [ "$drawn" -lt "$2" ]; do
+            [ "$drawn" -eq 0 ] || [ $((drawn % DOTS_PER_LINE)) -ne 0 ] || printf '\n    '
             printf .
             drawn=$((drawn + 1))
         done
@@ -398,7 +403,8 @@ run_make() {
     shift 3
     started=$(now) drawn=0 tick=0
     [ "$terminal" = yes ] || printf '%s: ' "$label"
-    env -u MAKEFLAGS -u MAKELEVEL -u DISTCC_VERBOSE -u DISTCC_FALLBACK "$@" make -j$DEMO_JOBS >"$log" 2>&1 </dev/null &
+    env -u MAKEFLAGS -u MAKELEVEL -u DISTCC_VERBOSE -u DISTCC_FALLBACK "SOURCE_DATE_EPOCH=$epoch" "$@" \
+        make -j$DEMO_JOBS >"$log" 2>&1 </dev/null &
     make_pid=$!
     while kill -0 $make_pid 2>/dev/null; do
         sleep $POLL
@@ -491,14 +497,12 @@ same_code() {
     strip --strip-debug "$work/one.o" "$work/other.o" 2>/dev/null && cmp -s "$work/one.o" "$work/other.o"
 }
 
-# same OBJECT: "yes", "code" when only information for the debugger differs, "NO", or "?" when the object is not
-# to be found.
+# same OBJECT: "yes", "code" when only information for the debugger differs, "NO", or "?" when the build did not
+# keep it (the tests of a configure script).
 same() {
     verdict='?'
     for candidate in $(objects_named "$1"); do
-        if [ ! -f "$candidate" ]; then
-            continue
-        elif cmp -s "$work/distributed/$candidate" "$candidate"; then
+        if cmp -s "$work/distributed/$candidate" "$candidate"; then
             [ "$verdict" != '?' ] || verdict=yes
         elif same_code "$work/distributed/$candidate" "$candidate"; then
             [ "$verdict" = NO ] || verdict=code
@@ -513,6 +517,7 @@ print_table() {
     printf '\n%s%-40s %-21s %8s  %s%s\n' "$bold" file host ms same "$plain"
     grep -v '^-' "$work/jobs" | while read -r host ms source object; do
         verdict=$(same "$object")
+        [ "$verdict" != '?' ] || continue
         printf '%s %s %s\n' "$host" "$ms" "$verdict" >>"$work/verdicts"
         colour=$good
         [ "$verdict" = yes ] || [ "$verdict" = code ] || colour=$bad
@@ -529,13 +534,15 @@ print_summary() {
         "$work/verdicts" | sort
     others=$(grep -c '^-' "$work/jobs" || true)
     printf '%-21s %5d other commands, such as links\n' localhost "$others"
+    all=$(wc -l <"$work/verdicts")
+    passing=$(($(wc -l <"$work/jobs") - others - all))
+    [ $passing -eq 0 ] || printf '%-21s %5d compiled to files that the build did not keep\n' 'not compared' $passing
     printf '\nmake -j%s took %s distributed and %s local.\n' $DEMO_JOBS "$(seconds "$distributed_took")" "$(seconds "$local_took")"
     say "Servers and client share this machine's $(nproc) processors: this shows that it works, not the gain."
     warned_there=$(grep -c 'warning: ' "$work/distributed.log" || true)
     warned_here=$(grep -c 'warning: ' "$work/local.log" || true)
     [ "$warned_there" = "$warned_here" ] || say "Compiler warnings: $warned_there distributed, $warned_here local."
 
-    all=$(wc -l <"$work/verdicts")
     equal=$(grep -c ' yes$' "$work/verdicts" || true)
     remote=$(grep -vc '^localhost ' "$work/verdicts" || true)
     code=$(grep -c ' code$' "$work/verdicts" || true)
@@ -559,7 +566,7 @@ demo() {
     trap 'exit 143' TERM HUP
     # A server started by root gives up root: it must be able to reach its own directory and the compilers' list.
     chmod 711 "$work"
-    mkdir "$work/bin" "$work/masquerade" "$work/state" "$work/distributed"
+    mkdir "$work/bin" "$work/masquerade" "$work/state"
     if [ -n "${DISTCC_DEMO_BINDIR:-}" ]; then
         cp -- "$DISTCC_DEMO_BINDIR/distcc" "$DISTCC_DEMO_BINDIR/distccd" "$work/bin"
     else
@@ -584,17 +591,23 @@ demo() {
     set -- ${DISTCC_DEMO_PORTS:-0 0}
     start_daemon 1 "$1"
     start_daemon 2 "${2:-0}"
-    client_log=$work/client.log
+    # What notes its build time shall note the same one twice.
+    epoch=$(date +%s)
+    tree=$PWD client_log=$work/client.log
+    cp -a -- "$tree" "$work/pristine"
     : >"$client_log"
     : >"$work/verdicts"
     run_make "distributed build" "$work/distributed.log" count_compiled "PATH=$work/masquerade:$PATH" \
         "DISTCC_DIR=$work/state" "DISTCC_LOG=$client_log" "DISTCC_HOSTS=$hosts"
     distributed_took=$took
-    find_objects >"$work/objects"
-    xargs -d '\n' cp --parents -t "$work/distributed" <"$work/objects"
-    xargs -d '\n' rm -f <"$work/objects"
+    # The local build starts from the same sources at the same path, or its objects would name another directory.
+    cd "$work"
+    mv "$tree" "$work/distributed"
+    mv "$work/pristine" "$tree"
+    cd "$tree"
     run_make "local build" "$work/local.log" count_objects
     local_took=$took
+    find_objects >"$work/objects"
     read_client_log >"$work/jobs"
     print_table
     demo_status=0
