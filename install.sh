@@ -538,7 +538,7 @@ print_summary() {
     passing=$(($(wc -l <"$work/jobs") - others - all))
     [ $passing -eq 0 ] || printf '%-21s %5d compiled to files that the build did not keep\n' 'not compared' $passing
     printf '\nmake -j%s took %s distributed and %s local.\n' $DEMO_JOBS "$(seconds "$distributed_took")" "$(seconds "$local_took")"
-    say "Servers and client share this machine's $(nproc) processors: this shows that it works, not the gain."
+    say "All of it ran on this machine's $(nproc) processors: it shows what happens, no gain."
     warned_there=$(grep -c 'warning: ' "$work/distributed.log" || true)
     warned_here=$(grep -c 'warning: ' "$work/local.log" || true)
     [ "$warned_there" = "$warned_here" ] || say "Compiler warnings: $warned_there distributed, $warned_here local."
@@ -550,7 +550,8 @@ print_summary() {
     if [ $((equal + code)) -ne "$all" ] || [ "$remote" -eq 0 ]; then
         outcome=1 colour=$bad
     fi
-    say "$colour$remote of $all files were compiled by the servers; $equal of $all objects are the same as local ones.$plain"
+    say "$colour$remote of $all files were compiled by the servers;"
+    say "$equal of $all objects are the same as those compiled locally.$plain"
     [ "$code" -eq 0 ] || say "$code more have the same code, and differ in what they tell the debugger (-g)."
     return $outcome
 }
