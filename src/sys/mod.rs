@@ -3,6 +3,17 @@
 //! Knows nothing of distcc: no protocol, no hosts, no jobs.
 #![allow(unsafe_code)]
 
+pub mod child;
+pub mod process;
+pub mod signal;
+
 pub mod lock;
-pub mod syslog;
 pub mod watch;
+
+pub mod mapped_file;
+pub mod temp;
+
+pub mod net;
+pub mod resolve;
+
+pub mod syslog;

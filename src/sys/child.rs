@@ -1,0 +1,366 @@
+//! Child processes: start one, wait for it, end it with everything it started.
+//!
+//! Starts with `clone(CLONE_VM | CLONE_VFORK)`, as `posix_spawn` does inside the C library, because that copies
+//! no page tables, and because `posix_spawn` itself cannot ask for a parent-death signal.
+
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::ptr;
+
+use crate::exit_code::WaitStatus;
+
+/// Stack of the child between clone and exec, in bytes; the C library's `execve` wrapper needs far less.
+const CHILD_STACK_BYTES: usize = 32 * 1024;
+
+/// An environment for a child, in the form exec takes it.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    entries: Vec<CString>,
+}
+
+impl Environment {
+    /// This process's own environment.
+    pub fn inherited() -> Environment {
+        let entries = std::env::vars_os()
+            .filter_map(|(name, value)| {
+                let mut entry = name.into_vec();
+                entry.push(b'=');
+                entry.extend_from_slice(value.as_bytes());
+                CString::new(entry).ok()
+            })
+            .collect();
+        Environment { entries }
+    }
+
+    /// Sets one variable, replacing an earlier value. A value with a NUL byte cannot be passed on and is dropped.
+    pub fn set(&mut self, name: &str, value: &OsStr) {
+        self.remove(name);
+        let mut entry = format!("{name}=").into_bytes();
+        entry.extend_from_slice(value.as_bytes());
+        self.entries.extend(CString::new(entry).ok());
+    }
+
+    /// Removes one variable.
+    pub fn remove(&mut self, name: &str) {
+        self.entries.retain(|entry| {
+            let bytes = entry.as_bytes();
+            !(bytes.starts_with(name.as_bytes()) && bytes.get(name.len()) == Some(&b'='))
+        });
+    }
+}
+
+/// What a signal to the parent means for a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// The parent's process group: a terminal's interrupt reaches both.
+    Shared,
+    /// A process group of its own, which the parent ends as a whole.
+    Own,
+}
+
+/// A process to start.
+#[derive(Debug)]
+pub struct Command<'a> {
+    /// The file to execute, already found on the search path.
+    pub program: &'a Path,
+    /// Its arguments, the name it is called by first.
+    pub argv: &'a [OsString],
+    /// Its whole environment.
+    pub environment: &'a Environment,
+    /// Its working directory; the parent's if none.
+    pub directory: Option<&'a Path>,
+    /// Standard input, output and error; the parent's where none.
+    pub stdio: [Option<BorrowedFd<'a>>; 3],
+    /// Its process group.
+    pub group: Group,
+}
+
+/// A started child. Dropping it neither waits nor kills: a guard above this layer decides.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Child {
+    pid: i32,
+    group: Group,
+}
+
+/// Everything the child half needs, made ready before the clone: it must not allocate.
+struct Plan {
+    program: CString,
+    argv: Vec<*const libc::c_char>,
+    envp: Vec<*const libc::c_char>,
+    directory: Option<CString>,
+    stdio: [Option<RawFd>; 3],
+    group: Group,
+    parent: libc::pid_t,
+    error: libc::c_int,
+}
+
+impl Command<'_> {
+    /// Starts the process. An error is that of the step that failed, usually `execve`'s.
+    pub fn spawn(&self) -> io::Result<Child> {
+        let argv: Vec<CString> = self.argv.iter().map(|word| c_string(word)).collect::<io::Result<_>>()?;
+        let mut plan = Plan {
+            program: c_string(self.program.as_os_str())?,
+            argv: null_terminated(argv.iter().map(CString::as_c_str)),
+            envp: null_terminated(self.environment.entries.iter().map(CString::as_c_str)),
+            directory: self.directory.map(|path| c_string(path.as_os_str())).transpose()?,
+            stdio: self.stdio.map(|fd| fd.map(|fd| fd.as_raw_fd())),
+            group: self.group,
+            // SAFETY: getpid has no preconditions.
+            parent: unsafe { libc::getpid() },
+            error: 0,
+        };
+        let mut stack: Vec<u128> = Vec::with_capacity(CHILD_STACK_BYTES / size_of::<u128>());
+        // SAFETY: the pointer is one past the end of the allocation, aligned to 16 bytes by the element type.
+        let stack_top = unsafe { stack.as_mut_ptr().add(stack.capacity()) };
+        // Signals are blocked so that no handler of ours runs in the child, which shares our memory.
+        let unblocked = crate::sys::signal::block_all();
+        // SAFETY: the child runs `child_half` on its own stack while this thread is suspended (CLONE_VFORK), so
+        // `plan` and `stack` outlive it and nothing here changes under it.
+        let pid = unsafe {
+            libc::clone(
+                child_half,
+                stack_top.cast(),
+                libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
+                ptr::from_mut(&mut plan).cast(),
+            )
+        };
+        let clone_error = io::Error::last_os_error();
+        crate::sys::signal::restore_mask(&unblocked);
+        if pid < 0 {
+            return Err(clone_error);
+        }
+        let child = Child { pid, group: self.group };
+        if plan.error != 0 {
+            let _ = child.wait();
+            return Err(io::Error::from_raw_os_error(plan.error));
+        }
+        Ok(child)
+    }
+}
+
+/// The child's side of `spawn`: only system calls, nothing that allocates or locks.
+extern "C" fn child_half(plan: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: the parent passes a pointer to its `Plan`, is suspended until exec or exit, and reads `error` after.
+    let plan = unsafe { &mut *plan.cast::<Plan>() };
+    // SAFETY: every pointer in the plan is NUL-terminated and alive; the calls are async-signal-safe.
+    unsafe {
+        if plan.group == Group::Own {
+            libc::setpgid(0, 0);
+        }
+        // A compiler must not outlive the process that wants its result.
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong);
+        if libc::getppid() != plan.parent {
+            libc::_exit(127);
+        }
+        let ready = (0..3).all(|target| match plan.stdio[target as usize] {
+            None => true,
+            Some(fd) if fd == target => libc::fcntl(fd, libc::F_SETFD, 0) == 0,
+            Some(fd) => libc::dup2(fd, target) == target,
+        }) && plan.directory.as_ref().is_none_or(|path| libc::chdir(path.as_ptr()) == 0);
+        if ready {
+            libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+            let mut none: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut none);
+            libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());
+            libc::execve(plan.program.as_ptr(), plan.argv.as_ptr(), plan.envp.as_ptr());
+        }
+        plan.error = *libc::__errno_location();
+        libc::_exit(127)
+    }
+}
+
+impl Child {
+    /// The process id.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Waits until the process ends.
+    pub fn wait(&self) -> io::Result<WaitStatus> {
+        loop {
+            let mut status = 0;
+            // SAFETY: `status` is writable for the call.
+            let pid = unsafe { libc::waitpid(self.pid, &mut status, 0) };
+            if pid == self.pid {
+                return Ok(WaitStatus(status as u32));
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Sends a signal to the process, or to its whole group where it has one of its own.
+    pub fn signal(&self, signal: Signal) {
+        let target = if self.group == Group::Own { -self.pid } else { self.pid };
+        // SAFETY: kill has no memory preconditions. An error means that nobody is left to signal.
+        unsafe { libc::kill(target, signal.number()) };
+    }
+}
+
+/// A signal that ends a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM: the process may clean up.
+    Terminate,
+    /// SIGKILL: it may not.
+    Kill,
+}
+
+impl Signal {
+    fn number(self) -> libc::c_int {
+        match self {
+            Signal::Terminate => libc::SIGTERM,
+            Signal::Kill => libc::SIGKILL,
+        }
+    }
+}
+
+/// Collects one child that has ended, if any has.
+pub fn reap() -> Option<(i32, WaitStatus)> {
+    let mut status = 0;
+    // SAFETY: `status` is writable for the call.
+    let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
+    (pid > 0).then_some((pid, WaitStatus(status as u32)))
+}
+
+/// Kills what is left of a process group. False if nothing was.
+pub fn kill_group(group: i32) -> bool {
+    // SAFETY: kill has no memory preconditions.
+    unsafe { libc::kill(-group, libc::SIGKILL) == 0 }
+}
+
+/// Makes orphans below this process its own children, so that it learns of their end.
+pub fn adopt_orphans() {
+    // SAFETY: no memory preconditions. A kernel without it only means that stragglers are found later.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
+}
+
+/// Replaces this process by another program. Returns only on failure.
+pub fn replace_process(program: &Path, argv: &[OsString], environment: &Environment) -> io::Error {
+    let words: io::Result<Vec<CString>> = argv.iter().map(|word| c_string(word)).collect();
+    let (words, program) = match (words, c_string(program.as_os_str())) {
+        (Ok(words), Ok(program)) => (words, program),
+        (Err(error), _) | (_, Err(error)) => return error,
+    };
+    let argv = null_terminated(words.iter().map(CString::as_c_str));
+    let envp = null_terminated(environment.entries.iter().map(CString::as_c_str));
+    // SAFETY: all three are NUL-terminated and alive for the call.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr());
+    }
+    io::Error::last_os_error()
+}
+
+/// Whether this process may execute the file, as the search path rules ask (X_OK, and not a directory).
+pub fn is_executable(path: &Path) -> bool {
+    let Ok(name) = c_string(path.as_os_str()) else { return false };
+    // SAFETY: the name is NUL-terminated.
+    let allowed =
+        unsafe { libc::faccessat(libc::AT_FDCWD, name.as_ptr(), libc::X_OK, libc::AT_EACCESS) } == 0;
+    allowed && !path.is_dir()
+}
+
+/// Every executable called `name` on a search path, in order; a name with a slash is its own only candidate.
+pub fn candidates<'a>(name: &'a OsStr, search_path: &'a OsStr) -> impl Iterator<Item = PathBuf> + 'a {
+    let literal = name.as_bytes().contains(&b'/');
+    let own = literal.then(|| PathBuf::from(name));
+    let found = std::env::split_paths(search_path).filter(move |_| !literal).map(move |directory| {
+        let directory = if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory };
+        directory.join(name)
+    });
+    own.into_iter().chain(found).filter(|path| is_executable(path))
+}
+
+fn c_string(word: &OsStr) -> io::Result<CString> {
+    CString::new(word.as_bytes()).map_err(|_| {
+        let text = format!("argument {word:?} holds a NUL byte");
+        io::Error::new(io::ErrorKind::InvalidInput, text)
+    })
+}
+
+fn null_terminated<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*const libc::c_char> {
+    strings.map(CStr::as_ptr).chain([ptr::null()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::{Read, Seek};
+    use std::os::fd::AsFd;
+
+    fn words(words: &[&str]) -> Vec<OsString> {
+        words.iter().map(OsString::from).collect()
+    }
+
+    fn shell(script: &str, stdout: Option<BorrowedFd<'_>>, directory: Option<&Path>) -> io::Result<Child> {
+        let mut environment = Environment::default();
+        environment.set("GREETING", OsStr::new("hello"));
+        Command {
+            program: Path::new("/bin/sh"),
+            argv: &words(&["sh", "-c", script]),
+            environment: &environment,
+            directory,
+            stdio: [None, stdout, None],
+            group: Group::Own,
+        }
+        .spawn()
+    }
+
+    #[test]
+    fn exit_codes_and_signals_come_back() {
+        assert_eq!(shell("exit 7", None, None).unwrap().wait().unwrap().code(), Some(7));
+        assert_eq!(shell("kill -9 $$", None, None).unwrap().wait().unwrap().signal(), Some(9));
+    }
+
+    #[test]
+    fn environment_directory_and_descriptors_are_those_asked_for() {
+        let mut file = crate::sys::temp::anonymous("test").unwrap();
+        let child = shell("echo $GREETING; pwd; trap", Some(file.as_fd()), Some(Path::new("/"))).unwrap();
+        assert!(child.wait().unwrap().success());
+        let mut text = String::new();
+        File::rewind(&mut file).unwrap();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hello\n/\n");
+    }
+
+    #[test]
+    fn a_missing_program_is_an_error_of_spawn() {
+        let environment = Environment::default();
+        let argv = words(&["none"]);
+        let command = Command {
+            program: Path::new("/nonexistent/compiler"),
+            argv: &argv,
+            environment: &environment,
+            directory: None,
+            stdio: [None; 3],
+            group: Group::Shared,
+        };
+        assert_eq!(command.spawn().unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_signal_reaches_the_whole_group() {
+        let file = crate::sys::temp::anonymous("test").unwrap();
+        let child = shell("sleep 60 & echo started; wait", Some(file.as_fd()), None).unwrap();
+        while file.metadata().unwrap().len() == 0 {
+            std::thread::yield_now();
+        }
+        child.signal(Signal::Kill);
+        assert_eq!(child.wait().unwrap().signal(), Some(9));
+    }
+
+    #[test]
+    fn search_path_candidates_are_executables_in_order() {
+        let found: Vec<_> = candidates(OsStr::new("sh"), OsStr::new("/nonexistent:/bin")).collect();
+        assert_eq!(found, [PathBuf::from("/bin/sh")]);
+        assert_eq!(candidates(OsStr::new("/bin/sh"), OsStr::new("")).count(), 1);
+        assert_eq!(candidates(OsStr::new("passwd"), OsStr::new("/etc")).count(), 0);
+    }
+}

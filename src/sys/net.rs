@@ -1,0 +1,310 @@
+//! Sockets: connecting to the first of several addresses that answers, listening, and the options jobs need.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+/// Connections waiting to be accepted; the kernel cuts it to net.core.somaxconn.
+const LISTEN_BACKLOG: i32 = 4096;
+/// Silence after which the kernel asks whether the peer still lives.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+/// Time between two such questions; three unanswered ones end the connection.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// Unanswered questions before the peer counts as dead.
+const KEEPALIVE_RETRIES: u32 = 3;
+/// How long sent bytes may stay unacknowledged before the peer counts as dead.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+
+/// Connections being made to several addresses at once; the first that succeeds is kept.
+#[derive(Debug)]
+pub struct Connecting {
+    attempts: Vec<(SocketAddr, Socket)>,
+    last_error: io::Error,
+}
+
+impl Connecting {
+    /// Starts connecting to every address and returns at once.
+    pub fn start(addresses: &[SocketAddr]) -> Connecting {
+        let mut connecting =
+            Connecting { attempts: Vec::new(), last_error: io::ErrorKind::AddrNotAvailable.into() };
+        for address in addresses {
+            match begin(*address) {
+                Ok(socket) => connecting.attempts.push((*address, socket)),
+                Err(error) => connecting.last_error = error,
+            }
+        }
+        connecting
+    }
+
+    /// Waits for the first connection until `deadline`. The stream is blocking again.
+    pub fn finish(mut self, deadline: Instant) -> io::Result<TcpStream> {
+        while !self.attempts.is_empty() {
+            let fds: Vec<_> =
+                self.attempts.iter().map(|(_, socket)| (socket.as_fd(), Ready::Writable)).collect();
+            let ready = poll(&fds, Some(deadline))?;
+            if ready.is_empty() {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"));
+            }
+            for index in ready.into_iter().rev() {
+                let (_, socket) = self.attempts.remove(index);
+                match socket.take_error()? {
+                    None => {
+                        socket.set_nonblocking(false)?;
+                        return Ok(socket.into());
+                    }
+                    Some(error) => self.last_error = error,
+                }
+            }
+        }
+        Err(self.last_error)
+    }
+}
+
+fn begin(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    match socket.connect(&address.into()) {
+        Ok(()) => Ok(socket),
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(socket),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a dead peer noticeable in seconds, without bounding how long a live one may think.
+pub fn detect_dead_peer(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let socket = SockRef::from(&fd);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_RETRIES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))
+}
+
+/// Bounds the silence of a blocking socket: a read or write that makes no progress for so long fails.
+pub fn set_silence_limit(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<()> {
+    let socket = SockRef::from(&fd);
+    socket.set_read_timeout(Some(limit))?;
+    socket.set_write_timeout(Some(limit))
+}
+
+/// Writes some bytes to a socket or pipe, without a signal if nobody reads them.
+pub fn write(to: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    retry(|| SockRef::from(&to).send_with_flags(bytes, libc::MSG_NOSIGNAL), || write_plainly(to, bytes))
+}
+
+/// Like [`write`], for bytes that more will follow: the kernel may wait to fill its packets.
+pub fn write_more(to: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_MORE | libc::MSG_NOSIGNAL;
+    retry(|| SockRef::from(&to).send_with_flags(bytes, flags), || write_plainly(to, bytes))
+}
+
+/// Reads some bytes from a socket or pipe; 0 is the end.
+pub fn read(from: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        // SAFETY: the buffer is writable and as long as said.
+        let count = unsafe { libc::read(from.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
+        if count >= 0 {
+            return Ok(count as usize);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Tries a socket call again when a signal interrupted it, and falls back to the call for pipes.
+fn retry(
+    socket_call: impl Fn() -> io::Result<usize>,
+    pipe_call: impl Fn() -> io::Result<usize>,
+) -> io::Result<usize> {
+    loop {
+        match socket_call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => match pipe_call() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            },
+            result => return result,
+        }
+    }
+}
+
+fn write_plainly(to: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the buffer is readable and as long as said.
+    let count = unsafe { libc::write(to.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+    if count < 0 { Err(io::Error::last_os_error()) } else { Ok(count as usize) }
+}
+
+/// Copies up to `count` bytes of a file from `offset` into a socket or pipe inside the kernel (sendfile(2)).
+pub fn send_file(to: BorrowedFd<'_>, file: BorrowedFd<'_>, offset: u64, count: usize) -> io::Result<usize> {
+    let mut position = offset as libc::off_t;
+    // SAFETY: both descriptors are open and `position` is writable for the call.
+    let sent = unsafe { libc::sendfile(to.as_raw_fd(), file.as_raw_fd(), &mut position, count) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
+}
+
+/// Opens a listening socket. The IPv6 wildcard also takes IPv4 clients.
+pub fn listen(address: SocketAddr, defer_accept: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    if defer_accept {
+        let seconds: libc::c_int = 1;
+        // SAFETY: the value is an int of the length said. The option only saves a wake-up, so failure is no matter.
+        unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_DEFER_ACCEPT,
+                (&raw const seconds).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+    }
+    socket.listen(LISTEN_BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The wildcard address: every IPv6 and IPv4 address of the machine, or IPv4 alone where there is no IPv6.
+pub fn listen_everywhere(port: u16, defer_accept: bool) -> io::Result<TcpListener> {
+    match listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), defer_accept) {
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL | libc::EINVAL)
+            ) =>
+        {
+            listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), defer_accept)
+        }
+        result => result,
+    }
+}
+
+/// A connected pair of local sockets, one end for a child's standard input and output.
+pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
+    UnixStream::pair()
+}
+
+/// Whether a descriptor is a socket, and the address of its peer if that is an internet one.
+pub fn peer_of(fd: BorrowedFd<'_>) -> Option<Option<SocketAddr>> {
+    let socket = SockRef::from(&fd);
+    socket.r#type().ok()?;
+    Some(socket.peer_addr().ok().and_then(|address| address.as_socket()))
+}
+
+/// Whether reads and writes return at once when they would wait.
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: F_GETFL and F_SETFL have no memory preconditions.
+    unsafe {
+        let flags = libc::fcntl(fd.as_raw_fd(), libc::F_GETFL);
+        if flags < 0 || libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// What to wait for on a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// Bytes, an end of file or an error can be read.
+    Readable,
+    /// Bytes can be written, or an error has come.
+    Writable,
+}
+
+/// Waits until one of the descriptors is ready or the deadline has passed; returns the indexes of the ready ones.
+pub fn poll(fds: &[(BorrowedFd<'_>, Ready)], deadline: Option<Instant>) -> io::Result<Vec<usize>> {
+    let mut entries: Vec<libc::pollfd> = fds
+        .iter()
+        .map(|(fd, ready)| libc::pollfd {
+            fd: fd.as_raw_fd(),
+            events: if *ready == Ready::Readable { libc::POLLIN } else { libc::POLLOUT },
+            revents: 0,
+        })
+        .collect();
+    loop {
+        let timeout = match deadline {
+            None => -1,
+            // Rounded up, so that the loop does not spin through the last millisecond.
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                left.as_micros().div_ceil(1000).min(i32::MAX as u128) as i32
+            }
+        };
+        // SAFETY: the array is alive and as long as said.
+        let count = unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, timeout) };
+        if count >= 0 {
+            return Ok((0..entries.len()).filter(|index| entries[*index].revents != 0).collect());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(5)
+    }
+
+    #[test]
+    fn the_first_address_that_answers_wins() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        let good = listener.local_addr().unwrap();
+        let refused = {
+            let closed = listen("127.0.0.1:0".parse().unwrap(), false).unwrap();
+            closed.local_addr().unwrap()
+        };
+        let mut stream = Connecting::start(&[refused, good]).finish(soon()).unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
+        let (mut server, _) = loop {
+            match listener.accept() {
+                Ok(accepted) => break accepted,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        };
+        server.set_nonblocking(false).unwrap();
+        stream.write_all(b"hello").unwrap();
+        let mut text = [0; 5];
+        server.read_exact(&mut text).unwrap();
+        assert_eq!(&text, b"hello");
+    }
+
+    #[test]
+    fn a_refused_connection_says_so() {
+        let address = listen("127.0.0.1:0".parse().unwrap(), false).unwrap().local_addr().unwrap();
+        let error = Connecting::start(&[address]).finish(soon()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(Connecting::start(&[]).finish(soon()).is_err());
+    }
+
+    #[test]
+    fn the_wildcard_takes_ipv4_clients() {
+        let listener = listen_everywhere(0, false).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        Connecting::start(&[SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)]).finish(soon()).unwrap();
+    }
+
+    #[test]
+    fn poll_reports_the_ready_ones_and_keeps_its_deadline() {
+        let (mut one, other) = pair().unwrap();
+        let idle = [(other.as_fd(), Ready::Readable)];
+        assert!(poll(&idle, Some(Instant::now() + Duration::from_millis(5))).unwrap().is_empty());
+        one.write_all(b"x").unwrap();
+        assert_eq!(poll(&idle, None).unwrap(), [0]);
+    }
+}

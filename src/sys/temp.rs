@@ -1,0 +1,250 @@
+//! Files that must not outlive their purpose: anonymous memory files, private directories, and output files that
+//! appear whole or not at all.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// How many random names are tried before a directory full of collisions is reported.
+const NAME_ATTEMPTS_MAX: u32 = 100;
+
+/// A file that exists only as long as it is open (memfd): no name, nothing to clean up. `name` is for debuggers.
+pub fn anonymous(name: &str) -> io::Result<File> {
+    let name = CString::new(name).unwrap_or_default();
+    // SAFETY: the name is NUL-terminated; the descriptor is new and owned by the file.
+    unsafe {
+        let fd = libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC);
+        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(File::from_raw_fd(fd)) }
+    }
+}
+
+/// Eight hexadecimal digits nobody can guess.
+pub fn random_name() -> String {
+    let mut bytes = [0; 4];
+    // SAFETY: the buffer is as long as said. Up to 256 bytes the call cannot be interrupted; should the kernel
+    // refuse it, the names collide and O_EXCL catches that.
+    unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    format!("{:08x}", u32::from_ne_bytes(bytes))
+}
+
+/// A private directory (0700) that is removed with all it holds when dropped.
+#[derive(Debug)]
+pub struct TempDir {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl TempDir {
+    /// Makes `PREFIX_XXXXXXXX` below `parent`. `keep` leaves it behind for debugging (DISTCC_SAVE_TEMPS).
+    pub fn create(parent: &Path, prefix: &str, keep: bool) -> io::Result<TempDir> {
+        for _ in 0..NAME_ATTEMPTS_MAX {
+            let path = parent.join(format!("{prefix}_{}", random_name()));
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(TempDir { path, keep }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        // Usually the caller has removed what it made, so the plain call is enough; what a compiler left behind
+        // needs the walk.
+        if !self.keep && fs::remove_dir(&self.path).is_err() {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Makes a new file `PREFIX_XXXXXXXXSUFFIX` (0600) below `parent`, for debugging aids that must have a name.
+pub fn named_file(parent: &Path, prefix: &str, suffix: &OsStr) -> io::Result<(PathBuf, File)> {
+    for _ in 0..NAME_ATTEMPTS_MAX {
+        let mut name = std::ffi::OsString::from(format!("{prefix}_{}", random_name()));
+        name.push(suffix);
+        let path = parent.join(name);
+        match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// An output file on its way: invisible until [`OutputFile::commit`], gone without a trace if dropped before.
+#[derive(Debug)]
+pub struct OutputFile {
+    target: PathBuf,
+    file: File,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// Written where it is: a device, a pipe.
+    Direct,
+    /// Nameless until linked.
+    Unlinked,
+    /// Under a temporary name, on file systems without nameless files.
+    Temporary(crate::sys::signal::CleanupFile, PathBuf),
+}
+
+impl OutputFile {
+    /// Opens an output that will become `target`, with the permissions the umask leaves of 0666.
+    pub fn create(target: &Path) -> io::Result<OutputFile> {
+        let special = fs::metadata(target).ok().map(|metadata| metadata.file_type());
+        if special.is_some_and(|kind| kind.is_char_device() || kind.is_fifo() || kind.is_block_device()) {
+            let file = OpenOptions::new().write(true).open(target)?;
+            return Ok(OutputFile { target: target.into(), file, place: Place::Direct });
+        }
+        let directory = match target.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let nameless =
+            OpenOptions::new().write(true).mode(0o666).custom_flags(libc::O_TMPFILE).open(directory);
+        match nameless {
+            Ok(file) => Ok(OutputFile { target: target.into(), file, place: Place::Unlinked }),
+            Err(error)
+                if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)) =>
+            {
+                Self::create_named(target, directory)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn create_named(target: &Path, directory: &Path) -> io::Result<OutputFile> {
+        let path = directory.join(format!(".distcc_{}.tmp", random_name()));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o666).open(&path)?;
+        let guard = crate::sys::signal::CleanupFile::new(&path);
+        Ok(OutputFile { target: target.into(), file, place: Place::Temporary(guard, path) })
+    }
+
+    /// The file to write to.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Makes the file appear under its name, in place of whatever was there.
+    pub fn commit(self) -> io::Result<()> {
+        match self.place {
+            Place::Direct => Ok(()),
+            Place::Temporary(guard, path) => {
+                fs::rename(&path, &self.target)?;
+                drop(guard);
+                Ok(())
+            }
+            Place::Unlinked => {
+                let target = CString::new(self.target.as_os_str().as_bytes())?;
+                match link_open_file(&self.file, &target) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                        // Compilers, too, remove the old object first. A reader sees the old file, none, or the
+                        // whole new one.
+                        fs::remove_file(&self.target)?;
+                        link_open_file(&self.file, &target)
+                    }
+                    result => result,
+                }
+            }
+        }
+    }
+}
+
+fn link_open_file(file: &File, target: &CStr) -> io::Result<()> {
+    let source = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    // SAFETY: both names are NUL-terminated.
+    let result = unsafe {
+        libc::linkat(
+            libc::AT_FDCWD,
+            source.as_ptr(),
+            libc::AT_FDCWD,
+            target.as_ptr(),
+            libc::AT_SYMLINK_FOLLOW,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether files can be made in a directory (W_OK and X_OK).
+pub fn is_usable_directory(path: &Path) -> bool {
+    let Ok(name) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: the name is NUL-terminated.
+    unsafe { libc::access(name.as_ptr(), libc::W_OK | libc::X_OK) == 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn directory() -> TempDir {
+        TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap()
+    }
+
+    #[test]
+    fn a_directory_goes_with_its_contents() {
+        let dir = directory();
+        let path = dir.path().to_path_buf();
+        fs::create_dir_all(path.join("a/b")).unwrap();
+        fs::write(path.join("a/b/c"), "x").unwrap();
+        drop(dir);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn an_output_appears_whole_and_replaces_the_old_one() {
+        let dir = directory();
+        let target = dir.path().join("x.o");
+        fs::write(&target, "old object").unwrap();
+        let mut output = OutputFile::create(&target).unwrap();
+        output.file().write_all(b"new").unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"old object");
+        output.commit().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"new");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_output_given_up_leaves_nothing() {
+        let dir = directory();
+        for create in
+            [OutputFile::create, |path: &Path| OutputFile::create_named(path, path.parent().unwrap())]
+        {
+            let mut output = create(&dir.path().join("x.o")).unwrap();
+            output.file().write_all(b"half").unwrap();
+            drop(output);
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn the_named_way_gives_the_same_result() {
+        let dir = directory();
+        let target = dir.path().join("x.o");
+        let mut output = OutputFile::create_named(&target, dir.path()).unwrap();
+        output.file().write_all(b"whole").unwrap();
+        output.commit().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"whole");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn devices_are_written_in_place() {
+        let output = OutputFile::create(Path::new("/dev/null")).unwrap();
+        output.commit().unwrap();
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+    }
+}
