@@ -1,8 +1,38 @@
-//! The programs this binary is, by name. Thin: parse options, build a configuration, call one domain function.
+//! The programs this binary is, by name. Thin: parse options, build a configuration, call one domain function, map
+//! what it says to an exit status.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use crate::exit_code::ExitCode;
+
+mod distcc;
+mod distccd;
+mod unbuilt;
+
+/// The programs with a name of their own. Any other name is the client's: `distcc` itself, or a compiler that it
+/// stands in for.
+const APPLETS: &[(&str, fn(&[OsString]) -> i32)] = &[
+    ("distccd", distccd::run),
+    ("lsdistcc", unbuilt::run),
+    ("pump", unbuilt::run),
+    ("include_server", unbuilt::run),
+    ("distccmon-text", unbuilt::run),
+    ("update-distcc-symlinks", unbuilt::run),
+];
 
 /// Runs the applet that `argv[0]` names and returns the exit status.
-pub fn run(_argv: Vec<OsString>) -> i32 {
-    0
+pub fn run(argv: Vec<OsString>) -> i32 {
+    let Some(program) = argv.first() else {
+        eprintln!("distcc: started without a name");
+        return ExitCode::BadArguments.number();
+    };
+    let name = basename(program);
+    let applet =
+        APPLETS.iter().find(|(applet, _)| name == *applet).map_or(distcc::run as fn(&[_]) -> _, |row| row.1);
+    applet(&argv)
+}
+
+fn basename(program: &OsStr) -> &OsStr {
+    Path::new(program).file_name().unwrap_or(program)
 }

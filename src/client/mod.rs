@@ -1,1 +1,36 @@
-//! Placeholder while the skeleton is laid out.
+//! The client: one job, in straight-line blocking code. Read [`job`] first.
+
+pub mod job;
+
+pub mod outcome;
+pub mod session;
+
+pub mod local;
+pub mod native;
+pub mod source;
+
+pub mod remote;
+pub mod transport;
+
+pub mod compiler;
+pub mod notice;
+pub mod settings;
+
+/// The name this kind of machine goes by in compilers' names.
+pub const TRIPLE: &str = if cfg!(target_arch = "x86_64") {
+    "x86_64-linux-gnu"
+} else if cfg!(target_arch = "aarch64") {
+    "aarch64-linux-gnu"
+} else if cfg!(target_arch = "x86") {
+    "i686-linux-gnu"
+} else if cfg!(target_arch = "arm") {
+    "arm-linux-gnueabihf"
+} else if cfg!(target_arch = "riscv64") {
+    "riscv64-linux-gnu"
+} else if cfg!(all(target_arch = "powerpc64", target_endian = "little")) {
+    "powerpc64le-linux-gnu"
+} else if cfg!(target_arch = "s390x") {
+    "s390x-linux-gnu"
+} else {
+    "unknown-linux-gnu"
+};

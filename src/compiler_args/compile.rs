@@ -89,6 +89,19 @@ impl Compile {
         self.kind.language.preprocessed_suffix()
     }
 
+    /// Whether the command says itself if diagnostics are to be coloured.
+    pub fn chooses_colour(&self) -> bool {
+        self.argv.iter().any(|word| {
+            let word = word.as_bytes();
+            word.starts_with(b"-fdiagnostics-color")
+                || matches!(
+                    word,
+                    b"-fno-diagnostics-color" | b"-fcolor-diagnostics" | b"-fno-color-diagnostics"
+                )
+                || word.starts_with(b"-fdiagnostics-format")
+        })
+    }
+
     /// The dependency file the compiler would write, if the command or `DEPENDENCIES_OUTPUT` (its value is
     /// `environment`) asks for one. Compilers write none for preprocessed text.
     pub fn dependency_output(&self, environment: Option<&OsStr>) -> Option<DependencyOutput> {

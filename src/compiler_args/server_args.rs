@@ -173,6 +173,12 @@ impl ServerCompile {
         &self.argv[self.source]
     }
 
+    /// The object file's name at the client; empty if the command does not say.
+    pub fn output(&self) -> &OsStr {
+        let outputs = items(&self.argv).filter(|item| item.role() == Role::Output);
+        outputs.last().map(|item| item.value()).unwrap_or_default()
+    }
+
     /// The suffix, with its dot, that a file with the preprocessed source must have.
     pub fn preprocessed_suffix(&self) -> &'static str {
         let by_name = SourceKind::of_name(self.source()).unwrap_or(self.kind);

@@ -1,1 +1,20 @@
-//! Placeholder while the skeleton is laid out.
+//! The server: many jobs at once in one event loop.
+//!
+//! [`connection`] is the page of one job. It never touches a socket; [`server`] owns those and does what a
+//! connection asks for.
+
+pub mod config;
+pub mod run;
+
+pub mod server;
+
+pub mod connection;
+
+pub mod job;
+pub mod reply;
+pub mod staging;
+pub mod workers;
+
+pub mod access;
+pub mod compilers;
+pub mod refusal;

@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod list;
+pub mod name_hash;
 pub mod slots;
 pub mod spec;
 

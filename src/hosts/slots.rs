@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::name_hash;
 use super::spec::{Host, Transport};
 use super::turnstile::Turnstile;
 use crate::log_debug;
@@ -267,11 +268,8 @@ fn candidates(limits: &[(String, u32)]) -> Vec<Candidate> {
 fn line_key(limits: &[(String, u32)]) -> u32 {
     let mut sorted: Vec<_> = limits.iter().collect();
     sorted.sort_unstable();
-    let mut hasher = crc32fast::Hasher::new();
-    for (name, slots) in sorted {
-        hasher.update(format!("{name}/{slots}\n").as_bytes());
-    }
-    hasher.finalize()
+    let parts: Vec<String> = sorted.into_iter().map(|(name, slots)| format!("{name}/{slots}")).collect();
+    name_hash::of_parts(parts.iter().map(String::as_bytes))
 }
 
 #[cfg(test)]

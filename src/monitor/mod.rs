@@ -1,1 +1,3 @@
-//! Placeholder while the skeleton is laid out.
+//! What other programs may see of running jobs.
+
+pub mod state_file;

@@ -1,0 +1,145 @@
+//! `distcc`, and the compilers it stands in for: the three ways to call it (manual, "Installing distcc").
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+
+use crate::applets::basename;
+use crate::client::compiler::Invocation;
+use crate::client::settings::{LogSettings, Settings};
+use crate::client::{TRIPLE, job, local, session};
+use crate::compiler_args;
+use crate::exit_code::ExitCode;
+use crate::log::{self, Level, Sink};
+use crate::sys::process;
+use crate::{log_error, log_warning};
+
+const HELP: &str = "\
+Usage:
+   distcc COMPILER [compile options] -o OBJECT -c SOURCE
+   distcc [compile options] -o OBJECT -c SOURCE      (runs cc)
+   COMPILER [...]                                    (a link to distcc by that name)
+   distcc --help | --version | --show-hosts | -j
+
+   --show-hosts   the host list that would be used, one host a line
+   -j             how many jobs those hosts take at once, for make -j
+
+Environment (see man distcc for the rest):
+   DISTCC_HOSTS      the hosts; else ~/.distcc/hosts, /etc/distcc/hosts,
+                     /usr/local/etc/distcc/hosts
+   DISTCC_VERBOSE    1 explains what is done
+   DISTCC_LOG        a file for messages, instead of standard error
+   DISTCC_FALLBACK   0 fails instead of compiling here
+   DISTCC_SSH        the command for ssh hosts
+
+Host list: words separated by blanks, best first:
+   localhost[/N]                  compile here, N at once
+   HOST[:PORT][/N][,lzo]          a distccd at HOST (port 3632)
+   [USER]@HOST[/N][:COMMAND]      through ssh
+   --randomize  --localslots=N  --localslots_cpp=N
+
+Masquerade: make links to distcc called gcc, cc, g++, c++, clang in a
+directory, and put that directory early on PATH.";
+
+/// Runs the client.
+pub fn run(argv: &[OsString]) -> i32 {
+    start_log();
+    let settings = match Settings::from_environment() {
+        Ok(settings) => settings,
+        Err(code) => return code.number(),
+    };
+    let name = basename(&argv[0]);
+    let invocation = if name.to_string_lossy().contains("distcc") {
+        match explicit(argv, &settings) {
+            Ok(invocation) => invocation,
+            Err(status) => return status,
+        }
+    } else {
+        Invocation::masqueraded(argv.to_vec(), &settings)
+    };
+    match invocation.check_recursion() {
+        Err(code) => code.number(),
+        Ok(true) => local::become_command(&invocation).number(),
+        Ok(false) => job::run(invocation, &settings),
+    }
+}
+
+/// A command after our own name; the error is the exit status of a question that was answered instead.
+fn explicit(argv: &[OsString], settings: &Settings) -> Result<Invocation, i32> {
+    let program = argv[0].display();
+    let Some(first) = argv.get(1) else {
+        eprintln!("{program}: missing option/operand\nTry `{program} --help' for more information.");
+        return Err(ExitCode::BadArguments.number());
+    };
+    match first.to_str() {
+        Some("--help") => {
+            println!("{}\n\n{HELP}", version());
+            return Err(0);
+        }
+        Some("--version") => {
+            println!("{}", version());
+            return Err(0);
+        }
+        Some("--show-hosts") => return Err(show_hosts(settings)),
+        Some("-j") => return Err(show_slots(settings)),
+        Some(option @ ("--scan-includes" | "--show-principal")) => {
+            log_error!("{option}: not built yet in distcc {}", env!("CARGO_PKG_VERSION"));
+            return Err(ExitCode::DistccFailed.number());
+        }
+        _ => {}
+    }
+    let mut command = argv[1..].to_vec();
+    if compiler_args::is_implicit_compiler_call(first) {
+        command.insert(0, "cc".into());
+    }
+    Ok(Invocation::explicit(command, settings))
+}
+
+fn version() -> String {
+    format!(
+        "distcc {} {TRIPLE}\n  (protocols 1, 2 and 3) (default port 3632)\n\
+         Free software under the GNU General Public License, version 3 or later.",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+/// The words of the host list. The status is 0 in any case: scripts of 3.4's time rely on it.
+fn show_hosts(settings: &Settings) -> i32 {
+    match session::read_hosts(settings) {
+        Ok(list) => list.hosts.iter().for_each(|host| println!("{}", host.word)),
+        Err(error) => log_warning!("{error}"),
+    }
+    0
+}
+
+fn show_slots(settings: &Settings) -> i32 {
+    match session::read_hosts(settings) {
+        Ok(list) => println!("{}", list.total_slots()),
+        Err(error) => log_warning!("{error}"),
+    }
+    0
+}
+
+/// Warnings go to standard error, or everything from information up to DISTCC_LOG.
+fn start_log() {
+    let settings = LogSettings::from_environment();
+    let mut problem = None;
+    let (level, sink) = match (&settings.file, settings.uncached_descriptor) {
+        (Some(path), _) => match OpenOptions::new().append(true).create(true).mode(0o666).open(path) {
+            Ok(file) => (Level::Info, Sink::File(file)),
+            Err(error) => {
+                problem = Some(format!("open log file {}: {error}", path.display()));
+                (Level::Warning, Sink::Stderr)
+            }
+        },
+        (None, Some(number)) => match process::duplicate_descriptor(number) {
+            Ok(descriptor) => (Level::Warning, Sink::File(File::from(descriptor))),
+            Err(_) => (Level::Warning, Sink::Stderr),
+        },
+        (None, None) => (Level::Warning, Sink::Stderr),
+    };
+    log::set("distcc", if settings.verbose { Level::Debug } else { level }, sink);
+    if let Some(problem) = problem {
+        log_error!("{problem}");
+    }
+}

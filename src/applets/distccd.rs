@@ -1,0 +1,413 @@
+//! `distccd`: the server's options.
+
+use std::env;
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use argh::FromArgs;
+
+use crate::daemon::access::AccessList;
+use crate::daemon::config::{Config, Environment, LogTarget, Mode, NICE_DEFAULT, PORT_DEFAULT};
+use crate::daemon::run;
+use crate::exit_code::ExitCode;
+use crate::log::{self, Level, Sink};
+use crate::sys::{net, process, resolve};
+use crate::{log_error, log_warning};
+
+/// How long the name given to `--listen` may take to resolve.
+const RESOLVE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Jobs beyond the number of processors, so that one compiles while another is transferred.
+const EXTRA_JOBS: usize = 2;
+/// Most compilers at once; no machine profits from more.
+const JOBS_MAX: usize = 10_000;
+/// Default of DISTCC_IO_TIMEOUT, in seconds.
+const IO_SECONDS_DEFAULT: u64 = 300;
+/// Short options that take a value, which may be joined (`-j4`).
+const SHORT_WITH_VALUE: &[u8] = b"ajNPp";
+
+/// The distributed compiler's server.
+#[derive(FromArgs, Debug)]
+struct Options {
+    /// network, address or name that may connect (ADDR[/BITS]); repeatable
+    #[argh(option, short = 'a', arg_name = "addr")]
+    allow: Vec<String>,
+    /// let loopback and private networks connect (the default without --allow)
+    #[argh(switch)]
+    allow_private: bool,
+    /// compilers at once (default: processors + 2)
+    #[argh(option, short = 'j', arg_name = "n")]
+    jobs: Option<i64>,
+    /// listen for clients (default, unless standard input is a socket)
+    #[argh(switch)]
+    daemon: bool,
+    /// serve one client on standard input and output
+    #[argh(switch)]
+    inetd: bool,
+    /// port to listen on (default: 3632; 0: any free one, see the log)
+    #[argh(option, short = 'p', arg_name = "n")]
+    port: Option<u16>,
+    /// address or name to listen on (default: every IPv6 and IPv4 address)
+    #[argh(option, arg_name = "addr")]
+    listen: Option<String>,
+    /// stay in the foreground
+    #[argh(switch)]
+    no_detach: bool,
+    /// user to become when started by root (default: distcc or distccd)
+    #[argh(option, arg_name = "name")]
+    user: Option<String>,
+    /// lower the priority by so much (default: 5)
+    #[argh(option, short = 'N', arg_name = "n")]
+    nice: Option<i32>,
+    /// adjust the out-of-memory score of the server and its compilers
+    #[argh(option, arg_name = "n")]
+    oom_score_adj: Option<i32>,
+    /// end a compiler that runs longer (default: never)
+    #[argh(option, arg_name = "secs")]
+    job_lifetime: Option<i64>,
+    /// end the server after so many seconds (for tests)
+    #[argh(option, arg_name = "secs")]
+    lifetime: Option<u32>,
+    /// write the process id to a file
+    #[argh(option, short = 'P', arg_name = "file")]
+    pid_file: Option<PathBuf>,
+    /// append the log to a file (default: syslog)
+    #[argh(option, arg_name = "file")]
+    log_file: Option<PathBuf>,
+    /// least severity logged: error, warning, notice (default), info, debug
+    #[argh(option, arg_name = "level")]
+    log_level: Option<String>,
+    /// log to standard error
+    #[argh(switch)]
+    log_stderr: bool,
+    /// log everything
+    #[argh(switch)]
+    verbose: bool,
+    /// for debugging: --daemon --log-stderr --verbose --no-detach
+    #[argh(switch, short = 'W')]
+    wizard: bool,
+    /// run any compiler a client names; only behind a trusted list
+    #[argh(switch)]
+    enable_tcp_insecure: bool,
+    /// the old name of --enable-tcp-insecure
+    #[argh(switch, hidden_help)]
+    make_me_a_botnet: bool,
+    /// accepted, without effect
+    #[argh(switch, hidden_help)]
+    no_fifo: bool,
+    /// accepted, without effect: there is one process anyway
+    #[argh(switch, hidden_help)]
+    no_fork: bool,
+    /// accepted, without effect: option -specs= is always refused
+    #[argh(option, hidden_help)]
+    sysroot: Option<PathBuf>,
+    /// the statistics page, not built yet
+    #[argh(switch, hidden_help)]
+    stats: bool,
+    /// its port
+    #[argh(option, hidden_help)]
+    stats_port: Option<u16>,
+    /// announcement by multicast DNS, not built yet
+    #[argh(switch, hidden_help)]
+    zeroconf: bool,
+    /// mutual authentication, not in this build
+    #[argh(switch, hidden_help)]
+    auth: bool,
+    /// its list of refused principals
+    #[argh(option, hidden_help)]
+    blacklist: Option<PathBuf>,
+    /// its list of admitted principals
+    #[argh(option, hidden_help)]
+    whitelist: Option<PathBuf>,
+    /// show the server's principal, not in this build
+    #[argh(switch, hidden_help)]
+    show_principal: bool,
+    /// show the version
+    #[argh(switch)]
+    version: bool,
+    /// words that are no options are ignored, as in 3.4
+    #[argh(positional, hidden_help)]
+    ignored: Vec<String>,
+}
+
+/// Runs the daemon.
+pub fn run(argv: &[OsString]) -> i32 {
+    let stdin_is_socket = net::peer_of(std::io::stdin().as_fd()).is_some();
+    log::set("distccd", Level::Notice, if stdin_is_socket { Sink::Syslog } else { Sink::Stderr });
+    match start(argv, stdin_is_socket) {
+        Ok(None) => 0,
+        Ok(Some(signal)) => {
+            run::end_by(signal);
+            128 + signal
+        }
+        Err(code) => code.number(),
+    }
+}
+
+fn start(argv: &[OsString], stdin_is_socket: bool) -> Result<Option<i32>, ExitCode> {
+    let Some(options) = parse(argv)? else { return Ok(None) };
+    run::run(configure(options, stdin_is_socket)?)
+}
+
+/// Reads the options; `None` if a question was answered instead (`--help`, `--version`).
+fn parse(argv: &[OsString]) -> Result<Option<Options>, ExitCode> {
+    let mut words = Vec::new();
+    for word in argv.iter().skip(1) {
+        let Some(word) = word.to_str() else {
+            log_error!("{}: not UTF-8", word.display());
+            return Err(ExitCode::BadArguments);
+        };
+        separate_value(word, &mut words);
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match Options::from_args(&["distccd"], &words) {
+        Ok(options) if options.version => {
+            println!("{}", version());
+            Ok(None)
+        }
+        Ok(options) => Ok(Some(options)),
+        Err(early) if early.status.is_ok() => {
+            print!("{}", early.output);
+            Ok(None)
+        }
+        Err(early) => {
+            for line in early.output.lines().filter(|line| !line.trim().is_empty()) {
+                log_error!("{line}");
+            }
+            log_error!("see distccd --help");
+            Err(ExitCode::BadArguments)
+        }
+    }
+}
+
+/// Turns `--option=value` and `-j4` into two words, which is the form argh takes.
+fn separate_value(word: &str, words: &mut Vec<String>) {
+    if let Some((option, value)) = word.split_once('=').filter(|_| word.starts_with("--")) {
+        words.extend([option.to_string(), value.to_string()]);
+        return;
+    }
+    let bytes = word.as_bytes();
+    if bytes.len() > 2 && bytes[0] == b'-' && SHORT_WITH_VALUE.contains(&bytes[1]) && word.is_char_boundary(2)
+    {
+        let (option, value) = word.split_at(2);
+        words.extend([option.to_string(), value.strip_prefix('=').unwrap_or(value).to_string()]);
+        return;
+    }
+    words.push(word.to_string());
+}
+
+fn version() -> String {
+    format!(
+        "distccd {} {}\n  (protocols 1, 2 and 3) (default port {PORT_DEFAULT})\n\
+         Free software under the GNU General Public License, version 3 or later.",
+        env!("CARGO_PKG_VERSION"),
+        crate::client::TRIPLE
+    )
+}
+
+fn configure(options: Options, stdin_is_socket: bool) -> Result<Config, ExitCode> {
+    for (given, option) in [
+        (options.auth, "--auth"),
+        (options.blacklist.is_some(), "--blacklist"),
+        (options.whitelist.is_some(), "--whitelist"),
+    ] {
+        if given {
+            log_error!("{option}: this build has no GSS-API; it is not built yet");
+            return Err(ExitCode::BadArguments);
+        }
+    }
+    for (given, option) in [
+        (options.stats || options.stats_port.is_some(), "--stats"),
+        (options.zeroconf, "--zeroconf"),
+        (options.show_principal, "--show-principal"),
+    ] {
+        if given {
+            log_warning!("{option}: not built yet, ignored");
+        }
+    }
+    let inetd = options.inetd || (!options.daemon && !options.wizard && stdin_is_socket);
+    let log_level = log_level(&options);
+    let jobs = match options.jobs {
+        None => process::processors_online() + EXTRA_JOBS,
+        Some(jobs) if jobs >= 1 => usize::try_from(jobs).unwrap_or(usize::MAX).min(JOBS_MAX),
+        Some(jobs) => return Err(bad_option("--jobs", jobs, "want at least 1")),
+    };
+    Ok(Config {
+        mode: mode(&options, inetd)?,
+        access: access_list(&options, inetd)?,
+        jobs,
+        job_lifetime: options
+            .job_lifetime
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .filter(|s| *s > 0)
+            .map(Duration::from_secs),
+        lifetime: options.lifetime.filter(|seconds| *seconds > 0),
+        nice: options.nice.unwrap_or(NICE_DEFAULT),
+        oom_score_adjustment: options.oom_score_adj,
+        pid_file: options.pid_file.map(|path| std::path::absolute(&path).unwrap_or(path)),
+        user: options.user,
+        any_compiler: options.enable_tcp_insecure || options.make_me_a_botnet,
+        log: match (options.log_stderr || options.wizard, options.log_file) {
+            (true, _) => LogTarget::Stderr,
+            (false, Some(path)) => LogTarget::File(path),
+            (false, None) => LogTarget::Syslog,
+        },
+        log_level,
+        environment: environment()?,
+    })
+}
+
+fn bad_option(option: &str, value: impl std::fmt::Display, cause: impl std::fmt::Display) -> ExitCode {
+    log_error!("{option} {value}: {cause}");
+    ExitCode::BadArguments
+}
+
+fn log_level(options: &Options) -> Level {
+    if options.verbose || options.wizard {
+        return Level::Debug;
+    }
+    let Some(name) = &options.log_level else { return Level::Notice };
+    Level::from_name(name).unwrap_or_else(|| {
+        log_warning!("--log-level {name}: no such level; logging at notice");
+        Level::Notice
+    })
+}
+
+fn mode(options: &Options, inetd: bool) -> Result<Mode, ExitCode> {
+    if inetd {
+        return Ok(Mode::Inetd);
+    }
+    let port = options.port.unwrap_or(PORT_DEFAULT);
+    let addresses = match &options.listen {
+        None => Vec::new(),
+        Some(name) => match resolve::addresses(name, port, Instant::now() + RESOLVE_TIME_MAX) {
+            Ok(mut addresses) => {
+                // With a port of the kernel's choosing, two sockets would have two.
+                if port == 0 {
+                    addresses.truncate(1);
+                }
+                addresses.dedup();
+                addresses
+            }
+            Err(error) => return Err(bad_option("--listen", name, error)),
+        },
+    };
+    Ok(Mode::Standalone { addresses, port, detach: !(options.no_detach || options.wizard) })
+}
+
+fn access_list(options: &Options, inetd: bool) -> Result<AccessList, ExitCode> {
+    let mut access = AccessList::default();
+    for rule in &options.allow {
+        access.allow(rule).map_err(|error| {
+            log_error!("{error}");
+            ExitCode::BadArguments
+        })?;
+    }
+    if options.allow_private {
+        access.allow_private();
+    }
+    if access.is_empty() && !inetd {
+        log_warning!(
+            "no --allow option: clients in loopback and private networks may connect (--allow-private)"
+        );
+        access.allow_private();
+    }
+    Ok(access)
+}
+
+/// The daemon's environment, read once.
+fn environment() -> Result<Environment, ExitCode> {
+    let path = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+    let number = |name: &'static str, default: u64| match env::var(name) {
+        Err(_) => Ok(default),
+        Ok(value) => match value.trim().parse::<u64>() {
+            Ok(number) if (1..=u64::from(u32::MAX)).contains(&number) => Ok(number),
+            _ => Err(bad_option(name, value, "want a whole number of at least 1")),
+        },
+    };
+    Ok(Environment {
+        temporary: path("TMPDIR").unwrap_or_else(|| "/tmp".into()).into(),
+        search_path: path("DISTCCD_PATH")
+            .or_else(|| path("PATH"))
+            .unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()),
+        command_list: path("DISTCC_CMDLIST").map(PathBuf::from),
+        command_list_words: number("DISTCC_CMDLIST_NUMWORDS", 1)? as usize,
+        save_temps: env::var_os("DISTCC_SAVE_TEMPS").is_some_and(|value| value == "1"),
+        defer_accept: env::var_os("DISTCC_TCP_DEFER_ACCEPT").is_none_or(|value| value != "0"),
+        io_timeout: Duration::from_secs(number("DISTCC_IO_TIMEOUT", IO_SECONDS_DEFAULT)?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(words: &[&str]) -> Result<Option<Options>, ExitCode> {
+        let argv: Vec<OsString> = ["distccd"].iter().chain(words).map(OsString::from).collect();
+        parse(&argv)
+    }
+
+    fn config(words: &[&str]) -> Result<Config, ExitCode> {
+        configure(options(words)?.expect("an option that answers"), false)
+    }
+
+    #[test]
+    fn values_are_joined_or_separate() {
+        for words in [
+            ["--jobs=7", "--port=99", "--allow=10.0.0.0/8", "--nice=3"].as_slice(),
+            &["--jobs", "7", "--port", "99", "--allow", "10.0.0.0/8", "--nice", "3"],
+            &["-j7", "-p99", "-a10.0.0.0/8", "-N3"],
+            &["-j", "7", "-p", "99", "-a", "10.0.0.0/8", "-N", "3"],
+            &["stray", "-j7", "words", "-p=99", "--allow=10.0.0.0/8", "--nice", "3"],
+        ] {
+            let config = config(words).unwrap();
+            assert_eq!((config.jobs, config.nice), (7, 3), "{words:?}");
+            assert!(config.access.permits("10.1.1.1".parse().unwrap()), "{words:?}");
+            assert!(!config.access.permits("127.0.0.1".parse().unwrap()), "{words:?}");
+            assert_eq!(
+                config.mode,
+                Mode::Standalone { addresses: vec![], port: 99, detach: true },
+                "{words:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn mistakes_are_bad_arguments() {
+        for words in [
+            ["--bogus"].as_slice(),
+            &["--port", "70000"],
+            &["--port=x"],
+            &["--jobs", "0"],
+            &["--jobs=-3"],
+            &["--jobs"],
+            &["--allow", "10.0.0.0/99"],
+            &["--listen", "no-such-host.invalid"],
+            &["--auth"],
+        ] {
+            assert_eq!(config(words).unwrap_err(), ExitCode::BadArguments, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn private_networks_are_the_default() {
+        let config = config(&[]).unwrap();
+        assert!(config.access.permits("192.168.1.1".parse().unwrap()));
+        assert!(!config.access.permits("203.0.113.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn wizard_stays_and_talks() {
+        let config = config(&["--wizard"]).unwrap();
+        assert_eq!(config.log, LogTarget::Stderr);
+        assert_eq!(config.log_level, Level::Debug);
+        assert_eq!(config.mode, Mode::Standalone { addresses: vec![], port: 3632, detach: false });
+    }
+
+    #[test]
+    fn inetd_is_for_everybody_unless_told_otherwise() {
+        assert!(config(&["--inetd"]).unwrap().access.is_empty());
+        assert!(!config(&["--inetd", "--allow", "10.0.0.1"]).unwrap().access.is_empty());
+    }
+}

@@ -1,0 +1,363 @@
+//! The page of one job on the client: what becomes of one command, from top to bottom.
+//!
+//! ```text
+//! scan            distribute it, or run it here, and why
+//! choose a host   take a slot on the best one that is free
+//! prepare         preprocess here, while the connection is made
+//! converse        send the request, receive the reply
+//! conclude        keep the result; or blame the host and try the next; or compile here without blame
+//! ```
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::client::compiler::Invocation;
+use crate::client::local::{self, Diagnostics};
+use crate::client::native;
+use crate::client::outcome::{Fault, judge_reply};
+use crate::client::remote::{self, Reply, SendOptions};
+use crate::client::session::{LocalWork, Session};
+use crate::client::settings::Settings;
+use crate::client::source::{Preprocessing, Source};
+use crate::client::transport::Opening;
+use crate::compiler_args::{self, Compile, Family, Verdict};
+use crate::exit_code::ExitCode;
+use crate::hosts::list::HostList;
+use crate::hosts::spec::{Host, Transport};
+use crate::monitor::state_file::Phase;
+use crate::protocol::Version;
+use crate::sys::{process, signal, temp};
+use crate::{log_debug, log_error, log_info, log_warning};
+
+/// After so many connection timeouts spent on hosts that failed, the job is compiled here: somebody waits for it.
+const CONNECT_TIMEOUTS_MAX: u32 = 3;
+/// How many hosts are tried while failures are not remembered (DISTCC_BACKOFF_PERIOD=0).
+const ATTEMPTS_WITHOUT_BACKOFF_MAX: usize = 3;
+
+/// A failure to distribute: the code to exit with if nothing may run here instead, and the cause.
+type Failure = (ExitCode, String);
+
+/// Runs one command, here or elsewhere, and returns the exit status for whoever called us.
+pub fn run(mut invocation: Invocation, settings: &Settings) -> i32 {
+    let began = Instant::now();
+    signal::install_cleanup();
+    invocation.argv = compiler_args::expand(&invocation.argv, &mut |file| fs::read(Path::new(file)).ok());
+    if settings.rewrite_names {
+        invocation.complete_name();
+    }
+    let verdict = match scan(&mut invocation, settings) {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            log_error!("{error}");
+            return ExitCode::BadArguments.number();
+        }
+    };
+    let mut session = Session::new(invocation, settings);
+    let status = match verdict {
+        Verdict::Distribute(compile) => distribute(&mut session, *compile),
+        Verdict::Local(reason) => {
+            log_info!("running locally: {reason}");
+            let argv = session.invocation.argv.clone();
+            session.run_here(&argv, LocalWork::Command, Diagnostics::AsTheyCome)
+        }
+        Verdict::Preprocess(reason) => {
+            log_debug!("running locally: {reason}");
+            let argv = session.invocation.argv.clone();
+            session.run_here(&argv, LocalWork::Preprocessor, Diagnostics::AsTheyCome)
+        }
+    };
+    log_usage(began, status);
+    status
+}
+
+/// Decides about the command. Servers and captured compilers cannot see our terminal, so they are told about it.
+fn scan(invocation: &mut Invocation, settings: &Settings) -> Result<Verdict, compiler_args::ScanError> {
+    let verdict = compiler_args::scan(&invocation.argv)?;
+    invocation.argv = compiler_args::split_wp(&invocation.argv);
+    let wants_colour = settings.colour_allowed && io::stderr().is_terminal();
+    match &verdict {
+        Verdict::Distribute(compile) if wants_colour && !compile.chooses_colour() => {
+            invocation.argv.push("-fdiagnostics-color=always".into());
+            compiler_args::scan(&invocation.argv)
+        }
+        _ => Ok(verdict),
+    }
+}
+
+/// A compilation: on a host if one can be had, else here.
+fn distribute(session: &mut Session<'_>, compile: Compile) -> i32 {
+    session.announce(compile.source());
+    log_info!("compile from {} to {}", compile.source().display(), compile.output().display());
+    let mut source = None;
+    let result = prepare(session, &compile).and_then(|(remote, list)| {
+        let job = RemoteJob { compile: &compile, argv: &remote };
+        try_hosts(session, &job, &list, &mut source)
+    });
+    match result {
+        Ok(status) => status,
+        Err((code, cause)) => fall_back(session, &compile, code, &cause),
+    }
+}
+
+/// What is the same for every host that is tried.
+struct RemoteJob<'a> {
+    compile: &'a Compile,
+    /// The command as servers are given it.
+    argv: &'a [OsString],
+}
+
+/// What must hold before a host is looked for: a list, slots, a place for temporary files, a command fit to be sent.
+fn prepare(session: &Session<'_>, compile: &Compile) -> Result<(Vec<OsString>, HostList), Failure> {
+    let list = session.hosts.clone().map_err(|cause| (ExitCode::NoHosts, cause))?;
+    if session.slots.is_none() {
+        return Err((ExitCode::NoHosts, "there is no lock directory (see DISTCC_DIR)".into()));
+    }
+    let temporary = &session.settings.temporary;
+    if !temp::is_usable_directory(temporary) {
+        return Err((ExitCode::IoError, format!("TMPDIR {} cannot be written", temporary.display())));
+    }
+    let family = Family::of_name(compile.compiler());
+    let natives = compile.native_options();
+    let command = if natives.is_empty() {
+        compile.plain_command(family)
+    } else {
+        let program = session.invocation.find(compile.compiler()).ok_or_else(|| {
+            (ExitCode::CompilerMissing, format!("{} is not on PATH", compile.compiler().display()))
+        })?;
+        let directory = session.settings.directory.as_deref();
+        let resolved =
+            native::resolve(&natives, compile.compiler(), &program, family, &session.environment, directory)
+                .map_err(|error| {
+                    (ExitCode::DistccFailed, format!("resolve {}: {error}", natives[0].display()))
+                })?;
+        compile.with_native(&resolved).plain_command(family)
+    };
+    Ok((command.map_err(|reason| (ExitCode::DistccFailed, reason.to_string()))?, list))
+}
+
+/// Tries one host after the other until one has compiled the source, or rejected it.
+fn try_hosts(
+    session: &mut Session<'_>,
+    job: &RemoteJob<'_>,
+    list: &HostList,
+    source: &mut Option<Source>,
+) -> Result<i32, Failure> {
+    let backoff = session.backoff().expect("BUG: slots without a lock directory");
+    let patience = session.settings.connect_timeout * CONNECT_TIMEOUTS_MAX;
+    let mut failed: Vec<&Host> = Vec::new();
+    let mut time_lost = Duration::ZERO;
+    let mut last: Failure = (ExitCode::NoHosts, "every host is down or failed a short time ago".into());
+    loop {
+        let mut usable = list.usable(&backoff, SystemTime::now());
+        usable.retain(|host| !failed.contains(host));
+        let too_many =
+            session.settings.backoff_period.is_zero() && failed.len() >= ATTEMPTS_WITHOUT_BACKOFF_MAX;
+        if usable.is_empty() || too_many || time_lost >= patience {
+            return Err(last);
+        }
+        let (slots, state) = (session.slots.as_ref().expect("BUG: checked by prepare"), &mut session.state);
+        let lease = slots
+            .lease_host(&usable, || state.set(Phase::Blocked, "", 0))
+            .map_err(|error| (ExitCode::NoHosts, error.to_string()))?;
+        let host = usable[lease.host_index()];
+        if host.transport == Transport::Local {
+            session.state.set(Phase::Compile, "localhost", lease.slot());
+            let status = session.run_unslotted(&session.invocation.argv, Diagnostics::InOnePiece);
+            log_info!("compile {} on localhost completed", job.compile.source().display());
+            return Ok(status);
+        }
+        let began = Instant::now();
+        let result = attempt(session, job, host, lease.slot(), source);
+        // The slot stands for a compiler over there; what follows happens here.
+        drop(lease);
+        match result {
+            Ok(reply) => {
+                log_reply(job, host, source.as_ref(), &reply, began);
+                let _ = backoff.clear(host);
+                let spoken = source.as_ref().map(|source| source.diagnostics.as_slice()).unwrap_or_default();
+                return conclude(session, job.compile, host, reply, spoken);
+            }
+            Err(Fault::Source { status, diagnostics }) => {
+                local::show(&diagnostics);
+                return Ok(status.shell_code());
+            }
+            Err(Fault::Job(code, cause)) => return Err((code, format!("{}: {cause}", host.word))),
+            Err(Fault::Host(code, cause)) => {
+                last = (code, format!("{}: {cause}", host.word));
+                session.warn_once(&format!("{}; leaving this host alone for a while", last.1));
+                let _ = backoff.mark(host);
+                time_lost += began.elapsed();
+                failed.push(host);
+            }
+        }
+    }
+}
+
+/// One host's try: preprocess (once per job) while the connection is made, send, receive.
+fn attempt(
+    session: &mut Session<'_>,
+    job: &RemoteJob<'_>,
+    host: &Host,
+    slot: u32,
+    source: &mut Option<Source>,
+) -> Result<Reply, Fault> {
+    if host.authenticate.is_some() {
+        let cause = "this build cannot authenticate (,auth in the host list): GSS-API is not built yet";
+        return Err(Fault::Host(ExitCode::GssapiFailed, cause.into()));
+    }
+    let settings = session.settings;
+    let preprocessing = match source {
+        Some(_) => None,
+        None if job.compile.is_preprocessed() => {
+            *source = Some(Source::already_preprocessed(job.compile).map_err(Fault::cannot_preprocess)?);
+            None
+        }
+        None => {
+            let local_slot = session.local_slot(LocalWork::Preprocessor);
+            Some((start_preprocessor(session, job.compile)?, local_slot))
+        }
+    };
+    session.state.set(Phase::Connect, &host.word, slot);
+    let opening = Opening::start(host, settings, &session.environment);
+    if let Some((preprocessing, local_slot)) = preprocessing {
+        session.state.set(Phase::Preprocess, "localhost", local_slot.as_ref().map_or(0, |slot| slot.slot()));
+        *source = Some(preprocessing.finish().map_err(Fault::from)?);
+    }
+    let source = source.as_ref().expect("BUG: made above");
+    let connection = opening
+        .and_then(|opening| opening.finish(settings))
+        .map_err(|error| Fault::Host(ExitCode::ConnectFailed, format!("connect: {error}")))?;
+    let version = if host.compress { Version::LZO } else { Version::PLAIN };
+    log_info!("exec on {}: {}", host.word, local::command_text(job.argv));
+    session.state.set(Phase::Send, &host.word, slot);
+    remote::send_plain(&connection, job.argv, source, SendOptions { version, cork: settings.cork })?;
+    session.state.set(Phase::Compile, &host.word, slot);
+    let state = &mut session.state;
+    let reply = remote::receive(&connection, version, Path::new(job.compile.output()), || {
+        state.set(Phase::Receive, &host.word, slot);
+    })?;
+    judge_reply(reply)
+}
+
+fn start_preprocessor(session: &Session<'_>, compile: &Compile) -> Result<Preprocessing, Fault> {
+    let program = session.invocation.find(compile.compiler()).ok_or_else(|| {
+        Fault::Job(ExitCode::CompilerMissing, format!("{} is not on PATH", compile.compiler().display()))
+    })?;
+    let argv = compile.preprocess_command();
+    log_debug!("exec on localhost: {}", local::command_text(&argv));
+    Preprocessing::start(&argv, &program, compile, session.settings, &session.environment)
+        .map_err(Fault::cannot_preprocess)
+}
+
+/// A server has compiled the source, or its compiler has failed. `spoken` is what the preprocessor said before.
+fn conclude(
+    session: &mut Session<'_>,
+    compile: &Compile,
+    host: &Host,
+    reply: Reply,
+    spoken: &[u8],
+) -> Result<i32, Failure> {
+    let lost_comments = compile.blames_lost_comments(Family::of_name(compile.compiler()), &reply.stderr);
+    if reply.status.success() {
+        if lost_comments {
+            // Only a compiler that sees the comments knows whether the warning is true.
+            log_info!(
+                "{}: a warning may be due to comments lost in preprocessing",
+                compile.source().display()
+            );
+            return Ok(compile_here(session));
+        }
+        return keep(reply, spoken)
+            .map_err(|error| (ExitCode::IoError, format!("write {}: {error}", compile.output().display())));
+    }
+    let source = compile.source().display();
+    let final_here = session.settings.skip_local_retry;
+    if final_here || !session.settings.fallback {
+        if !final_here {
+            log_error!("compile {source} on {} failed, and fallbacks are disabled", host.word);
+        }
+        show_all(spoken, &reply);
+        return Ok(reply.status.shell_code());
+    }
+    log_info!("compile {source} on {} failed with {}; retrying locally", host.word, reply.status);
+    let here = compile_here(session);
+    let remote_code = reply.status.shell_code();
+    if let Some(signal) = reply.status.signal() {
+        let what = signal::description(signal);
+        log_warning!("the compiler of {source} on {} died of signal {signal} ({what})", host.word);
+    } else if here != remote_code && !lost_comments {
+        log_warning!(
+            "remote compilation of '{source}' on {} failed with code {remote_code}, retried locally and got a \
+             different result: {here}",
+            host.word
+        );
+        if let Some(backoff) = session.backoff() {
+            let _ = backoff.mark(host);
+        }
+    }
+    Ok(here)
+}
+
+/// The compilation, on this machine.
+fn compile_here(session: &mut Session<'_>) -> i32 {
+    let argv = session.invocation.argv.clone();
+    session.run_here(&argv, LocalWork::Command, Diagnostics::InOnePiece)
+}
+
+/// The job cannot be distributed: it runs here, unless the user wants it to fail.
+fn fall_back(session: &mut Session<'_>, compile: &Compile, code: ExitCode, cause: &str) -> i32 {
+    if !session.settings.fallback {
+        log_error!("failed to distribute {} and fallbacks are disabled: {cause}", compile.source().display());
+        return code.number();
+    }
+    log_info!("failed to distribute {}, running locally instead: {cause}", compile.source().display());
+    session.warn_once(&format!("failed to distribute, running locally instead: {cause}"));
+    compile_here(session)
+}
+
+/// Puts the result in its place, and then says what the compiler said.
+fn keep(mut reply: Reply, spoken: &[u8]) -> io::Result<i32> {
+    if let Some(object) = reply.object.take() {
+        object.commit()?;
+    }
+    show_all(spoken, &reply);
+    Ok(0)
+}
+
+fn show_all(spoken: &[u8], reply: &Reply) {
+    if !reply.stdout.is_empty() {
+        // Nobody is left to be told if standard output is closed.
+        let _ = io::stdout().write_all(&reply.stdout).and_then(|()| io::stdout().flush());
+    }
+    local::show(&[spoken, &reply.stderr].concat());
+}
+
+fn log_reply(job: &RemoteJob<'_>, host: &Host, source: Option<&Source>, reply: &Reply, began: Instant) {
+    let name = job.compile.source().display();
+    let bytes = source.map_or(0, Source::bytes);
+    let seconds = began.elapsed().as_secs_f64();
+    let rate = bytes as f64 / 1024.0 / seconds.max(1e-6);
+    log_info!("{bytes} bytes from {name} compiled on {} in {seconds:.4}s, rate {rate:.0}kB/s", host.word);
+    if reply.status.success() {
+        log_info!("compile {name} on {} completed ok", host.word);
+    }
+}
+
+fn log_usage(began: Instant, status: i32) {
+    if !crate::log::enabled(crate::log::Level::Info) {
+        return;
+    }
+    let (own, children) = (process::usage_of_self(), process::usage_of_children());
+    let seconds = Duration::as_secs_f64;
+    log_info!("elapsed compilation time {:.6}s", began.elapsed().as_secs_f64());
+    log_info!(
+        "exit: code {status}; self: {:.6} user {:.6} sys; children: {:.6} user {:.6} sys",
+        seconds(&own.user),
+        seconds(&own.system),
+        seconds(&children.user),
+        seconds(&children.system)
+    );
+}

@@ -1,0 +1,95 @@
+//! Running a command on this machine, within the slots for that.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsFd;
+
+use crate::client::compiler::Invocation;
+use crate::exit_code::{ExitCode, WaitStatus};
+use crate::sys::child::{self, Command, Environment, Group};
+use crate::sys::signal::{self, CleanupChild};
+use crate::sys::temp;
+use crate::{log_error, log_info};
+
+/// Where the command's diagnostics go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Diagnostics {
+    /// Straight to our standard error: the command may be talking to a person.
+    AsTheyCome,
+    /// To our standard error when it has ended, in one piece.
+    InOnePiece,
+}
+
+/// Runs a command and waits for it. The error is the exit code for a command that could not be started.
+pub fn run(
+    argv: &[OsString],
+    invocation: &Invocation,
+    environment: &Environment,
+    diagnostics: Diagnostics,
+) -> Result<WaitStatus, ExitCode> {
+    let program = invocation.find(&argv[0]).ok_or_else(|| {
+        log_error!("execute {}: not found on PATH={}", argv[0].display(), invocation.search_path.display());
+        ExitCode::CompilerMissing
+    })?;
+    log_info!("exec on localhost: {}", command_text(argv));
+    let captured = match diagnostics {
+        Diagnostics::AsTheyCome => None,
+        // Without memory for it the text is still better late and mixed than lost.
+        Diagnostics::InOnePiece => temp::anonymous("diagnostics").ok(),
+    };
+    let command = Command {
+        program: &program,
+        argv,
+        environment,
+        directory: None,
+        stdio: [None, None, captured.as_ref().map(File::as_fd)],
+        group: Group::Shared,
+    };
+    let child = command.spawn().map_err(|error| {
+        log_error!("execute {}: {error}", program.display());
+        ExitCode::CompilerMissing
+    })?;
+    let cleanup = CleanupChild::new(child.pid());
+    let status = child.wait().map_err(|error| {
+        log_error!("wait for {}: {error}", program.display());
+        ExitCode::IoError
+    })?;
+    drop(cleanup);
+    if let Some(mut captured) = captured {
+        let mut text = Vec::new();
+        let read = captured.rewind().and_then(|()| captured.read_to_end(&mut text));
+        if let Err(error) = read {
+            log_error!("read the diagnostics of {}: {error}", program.display());
+        }
+        show(&text);
+    }
+    if let Some(signal) = status.signal() {
+        log_error!("{} died of signal {signal} ({})", argv[0].display(), signal::description(signal));
+    }
+    Ok(status)
+}
+
+/// Makes way for the command: this process becomes it. Returns only if that fails.
+pub fn become_command(invocation: &Invocation) -> ExitCode {
+    let argv = &invocation.argv;
+    match invocation.find(&argv[0]) {
+        Some(program) => {
+            let error = child::replace_process(&program, argv, &invocation.environment());
+            log_error!("execute {}: {error}", program.display());
+        }
+        None => log_error!("execute {}: not found on PATH", argv[0].display()),
+    }
+    ExitCode::CompilerMissing
+}
+
+/// Writes diagnostics to standard error in one piece.
+pub fn show(text: &[u8]) {
+    // Nobody is left to be told if standard error is closed.
+    let _ = io::stderr().write_all(text);
+}
+
+/// A command as a person would type it, for the log.
+pub fn command_text(argv: &[OsString]) -> String {
+    argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,117 @@
+//! Who is to blame when an attempt on a host does not end with a compiled source.
+//!
+//! The type of a fault is what the caller does next: try another host, compile here, or tell the user.
+
+use std::io;
+
+use crate::client::remote::{ConversationError, Reply};
+use crate::client::source::SourceError;
+use crate::exit_code::{ExitCode, WaitStatus};
+
+/// How an attempt can fail.
+#[derive(Debug)]
+pub enum Fault {
+    /// The host failed: it is left alone for a while, and another is tried.
+    Host(ExitCode, String),
+    /// The job cannot be done there, and that is not the host's fault: it is compiled here.
+    Job(ExitCode, String),
+    /// The preprocessor rejected the source: what it said is the result.
+    Source {
+        /// How it ended.
+        status: WaitStatus,
+        /// What it said.
+        diagnostics: Vec<u8>,
+    },
+}
+
+impl Fault {
+    /// The preprocessor could not be run, or the source not be read.
+    pub fn cannot_preprocess(error: io::Error) -> Fault {
+        Fault::Job(ExitCode::IoError, format!("preprocess: {error}"))
+    }
+}
+
+impl From<SourceError> for Fault {
+    fn from(error: SourceError) -> Fault {
+        match error {
+            SourceError::Rejected { status, diagnostics } => Fault::Source { status, diagnostics },
+            SourceError::Failed(error) => Fault::cannot_preprocess(error),
+        }
+    }
+}
+
+impl From<ConversationError> for Fault {
+    fn from(error: ConversationError) -> Fault {
+        let text = error.to_string();
+        match error {
+            ConversationError::Send(_) | ConversationError::Receive(_) => {
+                Fault::Host(ExitCode::IoError, text)
+            }
+            ConversationError::NoAnswer | ConversationError::Truncated(_) => {
+                Fault::Host(ExitCode::Truncated, text)
+            }
+            ConversationError::Protocol(error) => Fault::Host(error.exit_code(), text),
+            ConversationError::Silence => Fault::Host(ExitCode::Timeout, text),
+            ConversationError::Output(_) => Fault::Job(ExitCode::IoError, text),
+            ConversationError::TooLarge(_) => Fault::Job(ExitCode::IoError, text),
+        }
+    }
+}
+
+/// Tells a server's refusal from a compiler's verdict: compilers end with small numbers, distcc with its own.
+pub fn judge_reply(reply: Reply) -> Result<Reply, Fault> {
+    let Some(code) = reply.status.code().and_then(|code| ExitCode::from_number(code.into())) else {
+        return Ok(reply);
+    };
+    let text = String::from_utf8_lossy(&reply.stderr).trim().replace('\n', "; ");
+    let text =
+        if text.is_empty() { format!("refused the job: {code}") } else { format!("refused the job: {text}") };
+    Err(match code {
+        // It would refuse everything from us, or everything for this compiler, or it is in trouble.
+        ExitCode::AccessDenied
+        | ExitCode::CompilerMissing
+        | ExitCode::Busy
+        | ExitCode::IoError
+        | ExitCode::SetuidFailed
+        | ExitCode::Gone
+        | ExitCode::Recursion => Fault::Host(code, text),
+        // It is something about this job.
+        _ => Fault::Job(code, text),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: WaitStatus, stderr: &str) -> Reply {
+        Reply { status, stderr: stderr.into(), stdout: Vec::new(), object: None, object_bytes: 0 }
+    }
+
+    #[test]
+    fn compilers_verdicts_are_not_refusals() {
+        for status in [
+            WaitStatus(0),
+            WaitStatus::exited(1),
+            WaitStatus::exited(4),
+            WaitStatus(9),
+            WaitStatus::exited(99),
+        ] {
+            assert!(judge_reply(reply(status, "")).is_ok(), "{status}");
+        }
+    }
+
+    #[test]
+    fn refusals_blame_the_host_only_for_its_own_fault() {
+        for (code, blames) in
+            [(113, true), (110, true), (100, false), (101, false), (105, false), (118, false)]
+        {
+            let fault = judge_reply(reply(WaitStatus::exited(code), "distccd: because\n")).unwrap_err();
+            match fault {
+                Fault::Host(_, text) if blames => assert!(text.contains("because"), "{text}"),
+                Fault::Job(_, text) if !blames => assert!(text.contains("because"), "{text}"),
+                other => panic!("{code}: {other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! One job's conversation with a server: the request, and the reply into its output file.
+//!
+//! Knows the protocol's order; nothing of hosts, slots or what an outcome means.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::client::source::Source;
+use crate::client::transport::Connection;
+use crate::exit_code::WaitStatus;
+use crate::protocol::limits::ResponseLimits;
+use crate::protocol::lzo::{self, Compressor};
+use crate::protocol::packet::HEADER_BYTES;
+use crate::protocol::request;
+use crate::protocol::response::{BodyKind, ResponseDecoder, ResponseEvent};
+use crate::protocol::{ProtocolError, Version};
+use crate::sys::net;
+use crate::sys::temp::OutputFile;
+
+/// One read of the reply, in bytes.
+const READ_BYTES: usize = 64 << 10;
+/// The largest body after unpacking, in bytes: no object file of a compiler comes near.
+const UNPACKED_BYTES_MAX: usize = 4 << 30;
+
+/// What went wrong between connecting and the end of the reply.
+#[derive(Debug)]
+pub enum ConversationError {
+    /// The request could not be sent.
+    Send(io::Error),
+    /// The reply could not be received.
+    Receive(io::Error),
+    /// The server closed the connection without a word. Servers of 3.4 refuse a job in this way.
+    NoAnswer,
+    /// It closed the connection in the middle.
+    Truncated(&'static str),
+    /// It did not follow the protocol.
+    Protocol(ProtocolError),
+    /// It was silent for too long.
+    Silence,
+    /// The output file could not be written here.
+    Output(io::Error),
+    /// The source is larger than the protocol can carry.
+    TooLarge(u64),
+}
+
+impl fmt::Display for ConversationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConversationError::Send(error) => write!(f, "send the request: {error}"),
+            ConversationError::Receive(error) => write!(f, "receive the reply: {error}"),
+            ConversationError::NoAnswer => f.write_str(
+                "server provided no answer: does its access list have this machine (distccd --allow), is the compiler \
+                 installed and allowed there, does it want authentication? the server's log says",
+            ),
+            ConversationError::Truncated(what) => write!(f, "the reply ended before {what} was received"),
+            ConversationError::Protocol(error) => write!(f, "{error}"),
+            ConversationError::Silence => {
+                f.write_str("no byte came for DISTCC_IO_TIMEOUT; if compiling takes so long, raise it")
+            }
+            ConversationError::Output(error) => write!(f, "write the output: {error}"),
+            ConversationError::TooLarge(bytes) => {
+                write!(f, "{bytes} bytes of preprocessed source are more than the protocol carries")
+            }
+        }
+    }
+}
+
+/// A complete reply. The object is written but not yet in its place.
+#[derive(Debug)]
+pub struct Reply {
+    /// How the remote compiler ended.
+    pub status: WaitStatus,
+    /// What it said.
+    pub stderr: Vec<u8>,
+    /// What it wrote to its standard output.
+    pub stdout: Vec<u8>,
+    /// Its result, if it succeeded.
+    pub object: Option<OutputFile>,
+    /// Length of the object as it travelled.
+    pub object_bytes: u32,
+}
+
+/// How the request is written.
+#[derive(Clone, Copy, Debug)]
+pub struct SendOptions {
+    /// The protocol version.
+    pub version: Version,
+    /// DISTCC_TCP_CORK: let the kernel fill its packets.
+    pub cork: bool,
+}
+
+/// Sends a preprocessed job (versions 1 and 2).
+pub fn send_plain(
+    connection: &Connection,
+    argv: &[OsString],
+    source: &Source,
+    options: SendOptions,
+) -> Result<(), ConversationError> {
+    let words: Vec<&[u8]> = argv.iter().map(|word| word.as_bytes()).collect();
+    let mut head = Vec::with_capacity(1024);
+    request::encode_head(options.version, None, &words, &mut head);
+    let length = |bytes: u64| u32::try_from(bytes).map_err(|_| ConversationError::TooLarge(bytes));
+    if source.bytes() > 0 && options.version.compresses() {
+        let plain = source.map().map_err(ConversationError::Output)?;
+        let packed = Compressor::new().compress(&plain);
+        request::encode_source_header(length(packed.len() as u64)?, &mut head);
+        return send_parts(connection, &head, Some(&packed), None, options.cork);
+    }
+    request::encode_source_header(length(source.bytes())?, &mut head);
+    send_parts(connection, &head, None, Some(source), options.cork)
+}
+
+fn send_parts(
+    connection: &Connection,
+    head: &[u8],
+    packed: Option<&[u8]>,
+    source: Option<&Source>,
+    cork: bool,
+) -> Result<(), ConversationError> {
+    let to = connection.output();
+    let write_all = |mut bytes: &[u8], more: bool| -> io::Result<()> {
+        while !bytes.is_empty() {
+            let count = if more && cork { net::write_more(to, bytes) } else { net::write(to, bytes) }?;
+            bytes = &bytes[count..];
+        }
+        Ok(())
+    };
+    let result = write_all(head, true).and_then(|()| {
+        if let Some(packed) = packed {
+            write_all(packed, false)?;
+        }
+        let Some(source) = source else { return Ok(()) };
+        let mut offset = 0;
+        while offset < source.bytes() {
+            let left = usize::try_from(source.bytes() - offset).unwrap_or(usize::MAX);
+            match net::send_file(to, source.file(), offset, left) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => offset += count as u64,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    });
+    result.map_err(ConversationError::Send)
+}
+
+/// Receives the reply; the object goes towards `output`. `on_first_byte` is told when the compiler is done.
+pub fn receive(
+    connection: &Connection,
+    version: Version,
+    output: &Path,
+    on_first_byte: impl FnOnce(),
+) -> Result<Reply, ConversationError> {
+    let mut receiver = Receiver {
+        version,
+        output,
+        packed: Vec::new(),
+        current: None,
+        reply: Reply {
+            status: WaitStatus(0),
+            stderr: Vec::new(),
+            stdout: Vec::new(),
+            object: None,
+            object_bytes: 0,
+        },
+    };
+    let mut decoder = ResponseDecoder::new(version, ResponseLimits::default());
+    let mut buffer = vec![0; READ_BYTES];
+    // Bytes of a packet header of which the rest has not come yet.
+    let mut kept = 0;
+    let mut on_first_byte = Some(on_first_byte);
+    loop {
+        let count = match net::read(connection.input(), &mut buffer[kept..]) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(ConversationError::Silence);
+            }
+            // A server of 3.4 that refuses closes with our request unread, which resets the connection.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset && decoder.at_start() => {
+                return Err(ConversationError::NoAnswer);
+            }
+            Err(error) => return Err(ConversationError::Receive(error)),
+        };
+        if count == 0 {
+            return match decoder.at_start() {
+                true if kept == 0 => Err(ConversationError::NoAnswer),
+                _ if decoder.may_end_here() && kept == 0 => Ok(receiver.reply),
+                _ => Err(ConversationError::Truncated(decoder.expecting())),
+            };
+        }
+        if let Some(on_first_byte) = on_first_byte.take() {
+            on_first_byte();
+        }
+        let filled = kept + count;
+        let mut at = 0;
+        loop {
+            let (used, event) = decoder.next(&buffer[at..filled]).map_err(ConversationError::Protocol)?;
+            at += used;
+            match event {
+                Some(event) => {
+                    if receiver.on_event(event)? {
+                        return Ok(receiver.reply);
+                    }
+                }
+                None if used == 0 => break,
+                None => {}
+            }
+        }
+        kept = filled - at;
+        assert!(kept < HEADER_BYTES, "BUG: the decoder left {kept} bytes unread");
+        buffer.copy_within(at..filled, 0);
+    }
+}
+
+struct Receiver<'a> {
+    version: Version,
+    output: &'a Path,
+    /// The body in progress, while it must be collected whole to be unpacked.
+    packed: Vec<u8>,
+    current: Option<BodyKind>,
+    reply: Reply,
+}
+
+impl Receiver<'_> {
+    /// Takes one event; true at the end of the reply.
+    fn on_event(&mut self, event: ResponseEvent<'_>) -> Result<bool, ConversationError> {
+        match event {
+            ResponseEvent::Status(status) => self.reply.status = status,
+            ResponseEvent::BodyStart { kind, bytes } => {
+                self.current = Some(kind);
+                self.packed.clear();
+                if kind == BodyKind::Object && self.reply.status.success() {
+                    self.reply.object_bytes = bytes;
+                    let object = OutputFile::create(self.output).map_err(ConversationError::Output)?;
+                    self.reply.object = Some(object);
+                }
+            }
+            ResponseEvent::BodyPart(bytes) if self.version.compresses() => {
+                self.packed.extend_from_slice(bytes)
+            }
+            ResponseEvent::BodyPart(bytes) => self.put(bytes)?,
+            ResponseEvent::BodyEnd => {
+                if !self.packed.is_empty() {
+                    let packed = std::mem::take(&mut self.packed);
+                    let bytes = lzo::decompress(&packed, UNPACKED_BYTES_MAX)
+                        .map_err(|error| ConversationError::Protocol(ProtocolError::Lzo(error)))?;
+                    self.put(&bytes)?;
+                }
+                self.current = None;
+            }
+            ResponseEvent::ObjectAfterFailure { bytes } => {
+                crate::log_error!("the server announced an object of {bytes} bytes after a failure");
+            }
+            ResponseEvent::End => return Ok(true),
+        }
+        Ok(false)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), ConversationError> {
+        match self.current {
+            Some(BodyKind::Stderr) => self.reply.stderr.extend_from_slice(bytes),
+            Some(BodyKind::Stdout) => self.reply.stdout.extend_from_slice(bytes),
+            Some(BodyKind::Object) => {
+                if let Some(object) = &mut self.reply.object {
+                    object.file().write_all(bytes).map_err(ConversationError::Output)?;
+                }
+            }
+            Some(BodyKind::Dependencies) | None => {}
+        }
+        Ok(())
+    }
+}

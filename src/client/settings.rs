@@ -1,0 +1,176 @@
+//! Everything the client reads from its environment, read once and passed down (manual, "Environment Variables").
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::exit_code::ExitCode;
+use crate::log_error;
+
+/// Default of DISTCC_BACKOFF_PERIOD, in seconds.
+const BACKOFF_SECONDS_DEFAULT: i64 = 60;
+/// Default of DISTCC_IO_TIMEOUT, in seconds.
+const IO_SECONDS_DEFAULT: i64 = 300;
+/// Default of DISTCC_CONNECT_TIMEOUT, in seconds.
+const CONNECT_SECONDS_DEFAULT: i64 = 4;
+/// Default of DISTCC_PAUSE_TIME_MSEC.
+const PAUSE_MILLISECONDS_DEFAULT: i64 = 1000;
+/// The longest time any of them can ask for, in seconds (about a year), so that adding it to a clock is safe.
+const SECONDS_MAX: i64 = 366 * 24 * 3600;
+
+/// The client's environment.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// DISTCC_HOSTS: the host list, even when empty.
+    pub hosts: Option<String>,
+    /// DISTCC_DIR, else `~/.distcc`; none without a home.
+    pub directory: Option<PathBuf>,
+    /// It is `~/.distcc`, which is made if missing; DISTCC_DIR is the user's to make.
+    pub directory_is_ours: bool,
+    /// DISTCC_FALLBACK: whether a job that cannot be distributed may run locally.
+    pub fallback: bool,
+    /// DISTCC_SKIP_LOCAL_RETRY: a remote compile error is final.
+    pub skip_local_retry: bool,
+    /// DISTCC_NO_REWRITE_CROSS unset: compiler names are completed.
+    pub rewrite_names: bool,
+    /// DISTCC_BACKOFF_PERIOD: how long a failing host is avoided; zero disables it.
+    pub backoff_period: Duration,
+    /// DISTCC_IO_TIMEOUT: the longest silence of a server.
+    pub io_timeout: Duration,
+    /// DISTCC_CONNECT_TIMEOUT: resolving and connecting, over all addresses of a host.
+    pub connect_timeout: Duration,
+    /// DISTCC_PAUSE_TIME_MSEC: how long to wait for a slot that nothing announces.
+    pub pause: Duration,
+    /// DISTCC_SAVE_TEMPS: keep what the preprocessor wrote.
+    pub save_temps: bool,
+    /// DISTCC_TCP_CORK: let the kernel fill its packets.
+    pub cork: bool,
+    /// DISTCC_SSH: the words of the connection command.
+    pub ssh: Vec<OsString>,
+    /// TMPDIR, else `/tmp`.
+    pub temporary: PathBuf,
+    /// PATH as it was inherited.
+    pub search_path: OsString,
+    /// _DISTCC_SAFEGUARD: how many distccs this one was started through; none outside of any.
+    pub safeguard: Option<u32>,
+    /// TERM and the like say that diagnostics may be coloured on a terminal.
+    pub colour_allowed: bool,
+}
+
+impl Settings {
+    /// Reads the environment. A number that makes no sense is reported and ends with [`ExitCode::BadArguments`].
+    pub fn from_environment() -> Result<Settings, ExitCode> {
+        let pause = number("DISTCC_PAUSE_TIME_MSEC", PAUSE_MILLISECONDS_DEFAULT, 0)?;
+        let home = non_empty("HOME").map(|home| PathBuf::from(home).join(".distcc"));
+        Ok(Settings {
+            hosts: env::var_os("DISTCC_HOSTS").map(|hosts| hosts.to_string_lossy().into_owned()),
+            directory_is_ours: non_empty("DISTCC_DIR").is_none(),
+            directory: non_empty("DISTCC_DIR").map(PathBuf::from).or(home),
+            fallback: flag("DISTCC_FALLBACK", true),
+            skip_local_retry: env::var_os("DISTCC_SKIP_LOCAL_RETRY").is_some(),
+            rewrite_names: env::var_os("DISTCC_NO_REWRITE_CROSS").is_none(),
+            backoff_period: seconds("DISTCC_BACKOFF_PERIOD", BACKOFF_SECONDS_DEFAULT, 0)?,
+            io_timeout: seconds("DISTCC_IO_TIMEOUT", IO_SECONDS_DEFAULT, 1)?,
+            connect_timeout: seconds("DISTCC_CONNECT_TIMEOUT", CONNECT_SECONDS_DEFAULT, 1)?,
+            pause: Duration::from_millis(pause as u64),
+            save_temps: flag("DISTCC_SAVE_TEMPS", false),
+            cork: flag("DISTCC_TCP_CORK", true),
+            ssh: words(&env::var_os("DISTCC_SSH").unwrap_or_else(|| "ssh".into())),
+            temporary: non_empty("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from),
+            search_path: env::var_os("PATH").unwrap_or_default(),
+            safeguard: env::var("_DISTCC_SAFEGUARD").ok().map(|level| match level.trim().parse() {
+                Ok(0) | Err(_) => 1,
+                Ok(level) => level,
+            }),
+            colour_allowed: env::var_os("NO_COLOR").is_none()
+                && env::var_os("GCC_COLORS").is_none_or(|colours| !colours.is_empty())
+                && env::var_os("TERM").is_some_and(|term| term != "dumb" && !term.is_empty()),
+        })
+    }
+
+    /// The directory of slot and back-off files.
+    pub fn lock_directory(&self) -> Option<PathBuf> {
+        self.directory.as_ref().map(|directory| directory.join("lock"))
+    }
+
+    /// The directory of state files.
+    pub fn state_directory(&self) -> Option<PathBuf> {
+        self.directory.as_ref().map(|directory| directory.join("state"))
+    }
+}
+
+/// How the client logs: DISTCC_VERBOSE, DISTCC_LOG and UNCACHED_ERR_FD.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// DISTCC_VERBOSE=1.
+    pub verbose: bool,
+    /// DISTCC_LOG.
+    pub file: Option<PathBuf>,
+    /// UNCACHED_ERR_FD, where ccache wants what it must not cache.
+    pub uncached_descriptor: Option<i32>,
+}
+
+impl LogSettings {
+    /// Reads the environment; nothing in it can be wrong.
+    pub fn from_environment() -> LogSettings {
+        LogSettings {
+            verbose: flag("DISTCC_VERBOSE", false),
+            file: non_empty("DISTCC_LOG").map(PathBuf::from),
+            uncached_descriptor: env::var("UNCACHED_ERR_FD")
+                .ok()
+                .and_then(|number| number.parse().ok())
+                .filter(|number| *number > 0),
+        }
+    }
+}
+
+/// A variable that is true for exactly `1` and false for exactly `0`.
+fn flag(name: &str, default: bool) -> bool {
+    match env::var_os(name) {
+        Some(value) if value == "1" => true,
+        Some(value) if value == "0" => false,
+        _ => default,
+    }
+}
+
+fn non_empty(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
+fn number(name: &str, default: i64, least: i64) -> Result<i64, ExitCode> {
+    let Some(value) = non_empty(name) else { return Ok(default) };
+    match value.to_str().and_then(|text| text.trim().parse::<i64>().ok()) {
+        Some(number) if number >= least => Ok(number.min(SECONDS_MAX)),
+        _ => {
+            log_error!("{name}={}: want a whole number of at least {least}", value.to_string_lossy());
+            Err(ExitCode::BadArguments)
+        }
+    }
+}
+
+fn seconds(name: &str, default: i64, least: i64) -> Result<Duration, ExitCode> {
+    number(name, default, least).map(|seconds| Duration::from_secs(seconds as u64))
+}
+
+/// A command's words, split at blanks; there is no quoting, and no shell.
+fn words(command: &OsStr) -> Vec<OsString> {
+    command
+        .as_bytes()
+        .split(|byte| byte.is_ascii_whitespace())
+        .filter(|word| !word.is_empty())
+        .map(|word| OsString::from_vec(word.to_vec()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ssh_commands_are_split_at_blanks() {
+        assert_eq!(words(OsStr::new(" ssh  -o\tBatchMode=yes ")), ["ssh", "-o", "BatchMode=yes"]);
+        assert!(words(OsStr::new("")).is_empty());
+    }
+}

@@ -1,0 +1,120 @@
+//! The bytes a server compiles: what the local preprocessor writes, or a source that is preprocessed already.
+//!
+//! Made once per job, however many hosts are tried. Knows the preprocessor; nothing of hosts.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use crate::client::settings::Settings;
+use crate::compiler_args::Compile;
+use crate::exit_code::WaitStatus;
+use crate::log_info;
+use crate::sys::child::{Child, Command, Environment, Group};
+use crate::sys::mapped_file::MappedFile;
+use crate::sys::signal::CleanupChild;
+use crate::sys::temp;
+
+/// A preprocessed source.
+#[derive(Debug)]
+pub struct Source {
+    file: File,
+    bytes: u64,
+    /// What the preprocessor said while it succeeded.
+    pub diagnostics: Vec<u8>,
+}
+
+/// A preprocessor that runs.
+#[derive(Debug)]
+pub struct Preprocessing {
+    child: Child,
+    output: File,
+    diagnostics: File,
+    _cleanup: CleanupChild,
+}
+
+/// Why there is no preprocessed source.
+#[derive(Debug)]
+pub enum SourceError {
+    /// The preprocessor found a fault in the user's source: this is its verdict, and it is final.
+    Rejected {
+        /// How it ended.
+        status: WaitStatus,
+        /// What it said.
+        diagnostics: Vec<u8>,
+    },
+    /// It could not be run.
+    Failed(io::Error),
+}
+
+impl Preprocessing {
+    /// Starts the preprocessor.
+    pub fn start(
+        argv: &[OsString],
+        program: &Path,
+        compile: &Compile,
+        settings: &Settings,
+        environment: &Environment,
+    ) -> io::Result<Preprocessing> {
+        let output = if settings.save_temps {
+            let (path, file) =
+                temp::named_file(&settings.temporary, "distcc", compile.preprocessed_suffix().as_ref())?;
+            log_info!("preprocessed source is kept in {}", path.display());
+            file
+        } else {
+            temp::anonymous("preprocessed")?
+        };
+        let diagnostics = temp::anonymous("diagnostics")?;
+        let null = File::open("/dev/null")?;
+        let child = Command {
+            program,
+            argv,
+            environment,
+            directory: None,
+            stdio: [Some(null.as_fd()), Some(output.as_fd()), Some(diagnostics.as_fd())],
+            group: Group::Shared,
+        }
+        .spawn()?;
+        let cleanup = CleanupChild::new(child.pid());
+        Ok(Preprocessing { child, output, diagnostics, _cleanup: cleanup })
+    }
+
+    /// Waits for it.
+    pub fn finish(mut self) -> Result<Source, SourceError> {
+        let status = self.child.wait().map_err(SourceError::Failed)?;
+        let mut diagnostics = Vec::new();
+        self.diagnostics.rewind().map_err(SourceError::Failed)?;
+        self.diagnostics.read_to_end(&mut diagnostics).map_err(SourceError::Failed)?;
+        if !status.success() {
+            return Err(SourceError::Rejected { status, diagnostics });
+        }
+        let bytes = self.output.metadata().map_err(SourceError::Failed)?.len();
+        Ok(Source { file: self.output, bytes, diagnostics })
+    }
+}
+
+impl Source {
+    /// A source that needs no preprocessing. It is copied, because the user may change it under us.
+    pub fn already_preprocessed(compile: &Compile) -> io::Result<Source> {
+        let mut file = temp::anonymous("preprocessed")?;
+        let bytes = io::copy(&mut File::open(compile.source())?, &mut file)?;
+        Ok(Source { file, bytes, diagnostics: Vec::new() })
+    }
+
+    /// Its length.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The file, for sending it from inside the kernel.
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// The bytes, for compressing them.
+    pub fn map(&self) -> io::Result<MappedFile> {
+        MappedFile::of_private_file(&self.file)
+    }
+}

@@ -1,0 +1,93 @@
+//! What the daemon was asked to be: its options and environment, judged.
+//!
+//! Knows nothing of how options are written; `applets::distccd` reads those.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::daemon::access::AccessList;
+use crate::log::Level;
+
+/// Default of `--port`.
+pub const PORT_DEFAULT: u16 = 3632;
+/// Default of `--nice`.
+pub const NICE_DEFAULT: i32 = 5;
+
+/// Who talks to this daemon, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It listens.
+    Standalone {
+        /// Addresses of `--listen`; none for every address of the machine.
+        addresses: Vec<SocketAddr>,
+        /// The port; 0 lets the kernel choose.
+        port: u16,
+        /// Leave the terminal.
+        detach: bool,
+    },
+    /// It serves one client on its standard input and output.
+    Inetd,
+}
+
+/// Where the log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// `--log-file`.
+    File(PathBuf),
+    /// `--log-stderr`.
+    Stderr,
+    /// The default.
+    Syslog,
+}
+
+/// The daemon's configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How clients reach it.
+    pub mode: Mode,
+    /// Who may.
+    pub access: AccessList,
+    /// Compilers at once.
+    pub jobs: usize,
+    /// `--job-lifetime`.
+    pub job_lifetime: Option<Duration>,
+    /// `--lifetime`, in seconds.
+    pub lifetime: Option<u32>,
+    /// `--nice`.
+    pub nice: i32,
+    /// `--oom-score-adj`.
+    pub oom_score_adjustment: Option<i32>,
+    /// `--pid-file`.
+    pub pid_file: Option<PathBuf>,
+    /// `--user`.
+    pub user: Option<String>,
+    /// `--enable-tcp-insecure`.
+    pub any_compiler: bool,
+    /// Where the log goes.
+    pub log: LogTarget,
+    /// What it says.
+    pub log_level: Level,
+    /// What it reads from its environment.
+    pub environment: Environment,
+}
+
+/// The daemon's environment variables (manual, ENVIRONMENT).
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// TMPDIR, else `/tmp`.
+    pub temporary: PathBuf,
+    /// DISTCCD_PATH, else PATH.
+    pub search_path: OsString,
+    /// DISTCC_CMDLIST.
+    pub command_list: Option<PathBuf>,
+    /// DISTCC_CMDLIST_NUMWORDS.
+    pub command_list_words: usize,
+    /// DISTCC_SAVE_TEMPS.
+    pub save_temps: bool,
+    /// DISTCC_TCP_DEFER_ACCEPT.
+    pub defer_accept: bool,
+    /// DISTCC_IO_TIMEOUT: the longest silence of a client.
+    pub io_timeout: Duration,
+}

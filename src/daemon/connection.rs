@@ -1,0 +1,572 @@
+//! The page of one job on the server: one client's states, from the first byte to the summary line.
+//!
+//! ```text
+//! Receiving -> (Staging) -> Waiting -> Compiling -> (Staging) -> Replying -> closed
+//!      \____________ a refusal ____________________________________/    \-> Draining -> closed
+//! ```
+//!
+//! Never touches a socket: the server feeds it events and does what it asks for. See "The daemon's loop" in
+//! docs/design-notes.md.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use crate::daemon::job::{AcceptedCommand, Job, Remains, RunningJob, Workshop};
+use crate::daemon::refusal::Refusal;
+use crate::daemon::reply::{Reply, Sent};
+use crate::daemon::staging::{Staged, Work};
+use crate::exit_code::{ExitCode, WaitStatus};
+use crate::log::{self, Level};
+use crate::protocol::limits::RequestLimits;
+use crate::protocol::lzo::Compressor;
+use crate::protocol::packet::HEADER_BYTES;
+use crate::protocol::request::{RequestDecoder, RequestEvent};
+use crate::protocol::{ProtocolError, Version};
+use crate::{log_debug, log_info, log_warning};
+
+/// How long a refused client may go on sending before the connection is cut: it has its answer, and reading the
+/// rest only keeps that answer from being lost to a reset.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
+/// How much of it is read, in bytes.
+const DRAIN_BYTES_MAX: u64 = 64 << 20;
+/// What a client that is refused for its address may take: the version, to be answered in.
+const DENIED_TIME_MAX: Duration = Duration::from_secs(2);
+/// Bytes a client may send after its request before it counts as broken; 3.4's server eats them, too.
+const EXCESS_BYTES_MAX: u64 = 64 << 10;
+
+/// What happened to a connection.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Bytes came from the client.
+    Bytes(&'a [u8]),
+    /// The client closed its side, or the connection broke.
+    HungUp,
+    /// Work that was handed to the staging threads is done.
+    Staged(Staged),
+    /// A compile slot is free for this job.
+    Slot,
+    /// The compiler ended.
+    Exited(WaitStatus),
+    /// The deadline passed.
+    TimeOut,
+}
+
+/// What the server is to do for a connection.
+#[derive(Debug)]
+pub enum Next {
+    /// Nothing until the next event.
+    Wait,
+    /// Do this piece of work, here or on a staging thread, and report it.
+    Stage(Work),
+    /// Report a free compile slot.
+    Queue,
+    /// A compiler was started; report its end.
+    Running(i32),
+    /// Call [`Connection::send`] now, and whenever the socket takes more.
+    Send,
+    /// Close; the connection is finished.
+    Close,
+}
+
+/// What a connection may use while it handles an event.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// What all jobs share.
+    pub workshop: &'a Workshop,
+    /// The limits of this server.
+    pub limits: &'a Limits,
+    /// Memory for compressing small bodies in place.
+    pub compressor: &'a mut Compressor,
+    /// Now.
+    pub now: Instant,
+}
+
+/// The limits a connection is held to.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// DISTCC_IO_TIMEOUT: the longest silence while receiving or sending.
+    pub silence: Duration,
+    /// `--job-lifetime`: the longest a compiler may run.
+    pub job_lifetime: Option<Duration>,
+}
+
+/// One client.
+#[derive(Debug)]
+pub struct Connection {
+    peer: String,
+    /// Set for a client that the access list does not permit.
+    denied: Option<Refusal>,
+    version: Version,
+    state: State,
+    began: Instant,
+    deadline: Instant,
+    received: u64,
+    remains: Option<Remains>,
+    summary: Summary,
+}
+
+#[derive(Debug)]
+enum State {
+    Receiving(Box<Receiving>),
+    Staging,
+    Waiting(Box<Job>),
+    Compiling { running: Box<RunningJob>, began: Instant, cut_short: Option<Cut>, excess: u64 },
+    Replying { reply: Reply, then_drain: bool },
+    Draining { bytes: u64 },
+    Closed,
+}
+
+/// Why a compiler was ended before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    Disconnected,
+    Lifetime,
+}
+
+#[derive(Debug)]
+struct Receiving {
+    decoder: RequestDecoder,
+    /// A packet header of which only the beginning has come.
+    partial_header: Vec<u8>,
+    command: Option<AcceptedCommand>,
+    body: Option<Body>,
+}
+
+/// The source on its way to the job's directory.
+#[derive(Debug)]
+struct Body {
+    job: Job,
+    file: File,
+    /// The compressed stream, which can only be unpacked whole.
+    compressed: Vec<u8>,
+}
+
+/// What the log will say of the job.
+#[derive(Debug, Default)]
+struct Summary {
+    result: Option<&'static str>,
+    status: Option<WaitStatus>,
+    code: i32,
+    compiler: String,
+    source: String,
+}
+
+impl Connection {
+    /// A connection that was just made. `denied` answers whatever it asks.
+    pub fn new(peer: String, denied: Option<Refusal>, limits: &Limits, now: Instant) -> Connection {
+        let patience = if denied.is_some() { DENIED_TIME_MAX } else { limits.silence };
+        let receiving = Receiving {
+            decoder: RequestDecoder::new(RequestLimits::default()),
+            partial_header: Vec::new(),
+            command: None,
+            body: None,
+        };
+        Connection {
+            peer,
+            denied,
+            version: Version::PLAIN,
+            state: State::Receiving(Box::new(receiving)),
+            began: now,
+            deadline: now + patience,
+            received: 0,
+            remains: None,
+            summary: Summary::default(),
+        }
+    }
+
+    /// Handles one event and says what is to be done.
+    pub fn on_event(&mut self, event: Event<'_>, context: &mut Context<'_>) -> Next {
+        match (std::mem::replace(&mut self.state, State::Closed), event) {
+            (State::Receiving(receiving), Event::Bytes(bytes)) => self.receive(receiving, bytes, context),
+            (State::Receiving(receiving), Event::HungUp) => self.lost_while_receiving(&receiving),
+            (State::Receiving(receiving), Event::TimeOut) => {
+                let what = receiving.decoder.expecting();
+                let silence = context.limits.silence.as_secs();
+                self.refuse_and_drain(
+                    Refusal::new(ExitCode::Timeout, format!("no byte of {what} for {silence} s")),
+                    context,
+                )
+            }
+            (State::Staging, Event::Staged(Staged::Unpacked(job))) => self.unpacked(job, context),
+            (State::Staging, Event::Staged(Staged::Packed(reply))) => self.packed(reply, context),
+            (State::Waiting(job), Event::Slot) => self.start(job, context),
+            (State::Compiling { running, cut_short, .. }, Event::Exited(status)) => {
+                self.exited(*running, status, cut_short, context)
+            }
+            (State::Compiling { running, began, cut_short: None, excess }, event) => {
+                self.interrupted(running, began, excess, event, context)
+            }
+            (State::Draining { bytes }, Event::Bytes(more)) => {
+                let bytes = bytes + more.len() as u64;
+                self.state = State::Draining { bytes };
+                if bytes > DRAIN_BYTES_MAX { self.close() } else { Next::Wait }
+            }
+            (State::Replying { .. }, Event::HungUp | Event::TimeOut) => {
+                log_info!("{} went away before its reply was sent", self.peer);
+                self.summarise("CLI_DISCONN", ExitCode::IoError.number());
+                self.close()
+            }
+            (State::Staging | State::Waiting(_), Event::HungUp) => {
+                log_info!("{} went away before its job was started", self.peer);
+                self.summarise("CLI_DISCONN", ExitCode::IoError.number());
+                self.close()
+            }
+            (State::Draining { .. }, Event::HungUp | Event::TimeOut) => self.close(),
+            // Bytes nobody asked for while the job is under way; the end of a compiler that was cut short.
+            (state, _) => {
+                self.state = state;
+                Next::Wait
+            }
+        }
+    }
+
+    /// Takes the request apart as it arrives.
+    fn receive(&mut self, mut receiving: Box<Receiving>, bytes: &[u8], context: &mut Context<'_>) -> Next {
+        self.received += bytes.len() as u64;
+        self.deadline =
+            context.now + if self.denied.is_some() { DENIED_TIME_MAX } else { context.limits.silence };
+        let joined;
+        let mut input = bytes;
+        if !receiving.partial_header.is_empty() {
+            joined = [std::mem::take(&mut receiving.partial_header).as_slice(), bytes].concat();
+            input = &joined;
+        }
+        loop {
+            let (used, event) = match receiving.decoder.next(input) {
+                Ok(step) => step,
+                Err(error) => return self.malformed(&receiving, &error, context),
+            };
+            input = &input[used..];
+            let Some(event) = event else {
+                if used == 0 {
+                    break;
+                }
+                continue;
+            };
+            match self.on_request_event(&mut receiving, event, context) {
+                Ok(None) => {}
+                Ok(Some(next)) => return next,
+                Err(refusal) => return self.refuse_and_drain(refusal, context),
+            }
+        }
+        assert!(input.len() < HEADER_BYTES, "BUG: the decoder left {} bytes unread", input.len());
+        receiving.partial_header = input.to_vec();
+        self.state = State::Receiving(receiving);
+        Next::Wait
+    }
+
+    /// One piece of the request. `Some(next)` when the request is complete.
+    fn on_request_event(
+        &mut self,
+        receiving: &mut Receiving,
+        event: RequestEvent<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<Option<Next>, Refusal> {
+        match event {
+            RequestEvent::Version(version) => {
+                self.version = version;
+                if let Some(denied) = self.denied.take() {
+                    return Err(denied);
+                }
+                if version.preprocesses_remotely() {
+                    return Err(Refusal::new(
+                        ExitCode::DistccFailed,
+                        "pump mode is not built into this server yet; take ,cpp out of the client's host list",
+                    ));
+                }
+            }
+            RequestEvent::Arguments(argv) => {
+                let command = AcceptedCommand::judge(argv, context.workshop)?;
+                log_info!("compile from {} to {}", command.source_name(), command.object_name());
+                self.summary.compiler = command.compiler_name();
+                self.summary.source = command.source_name();
+                receiving.command = Some(command);
+            }
+            RequestEvent::BodyStart { .. } => {
+                let command = receiving.command.take().expect("BUG: a body before the arguments");
+                let (job, file) = Job::prepare(command, context.workshop).map_err(no_room)?;
+                receiving.body = Some(Body { job, file, compressed: Vec::new() });
+            }
+            RequestEvent::BodyPart(bytes) => {
+                let body = receiving.body.as_mut().expect("BUG: a part before its body");
+                if self.version.compresses() {
+                    body.compressed.extend_from_slice(bytes);
+                } else {
+                    body.file.write_all(bytes).map_err(no_room)?;
+                }
+            }
+            RequestEvent::BodyEnd => {}
+            RequestEvent::End => {
+                let elapsed = context.now.duration_since(self.began).as_secs_f64();
+                let rate = self.received as f64 / 1024.0 / elapsed.max(1e-6);
+                log_info!("{} bytes received in {elapsed:.6}s, rate {rate:.0}kB/s", self.received);
+                let Body { job, file, compressed } =
+                    receiving.body.take().expect("BUG: a request without a body");
+                self.state = State::Staging;
+                return Ok(Some(if compressed.is_empty() {
+                    self.unpacked(Ok(job), context)
+                } else {
+                    Next::Stage(Work::Unpack { job, compressed, file })
+                }));
+            }
+            RequestEvent::Directory(_) | RequestEvent::FileCount(_) | RequestEvent::Link { .. } => {
+                unreachable!("BUG: version 3 is refused before its files arrive")
+            }
+        }
+        Ok(None)
+    }
+
+    /// The source is in place: the job waits for its turn.
+    fn unpacked(&mut self, job: Result<Job, Refusal>, context: &mut Context<'_>) -> Next {
+        match job {
+            Ok(job) => {
+                self.state = State::Waiting(Box::new(job));
+                Next::Queue
+            }
+            Err(refusal) => self.refuse(refusal, false, context),
+        }
+    }
+
+    /// It is the job's turn.
+    fn start(&mut self, job: Box<Job>, context: &mut Context<'_>) -> Next {
+        match job.start(context.workshop) {
+            Ok(running) => {
+                let pid = running.pid();
+                if let Some(lifetime) = context.limits.job_lifetime {
+                    self.deadline = context.now + lifetime;
+                }
+                self.state = State::Compiling {
+                    running: Box::new(running),
+                    began: context.now,
+                    cut_short: None,
+                    excess: 0,
+                };
+                Next::Running(pid)
+            }
+            Err(refusal) => self.refuse(refusal, false, context),
+        }
+    }
+
+    /// Something else than its end happened while the compiler runs.
+    fn interrupted(
+        &mut self,
+        mut running: Box<RunningJob>,
+        began: Instant,
+        mut excess: u64,
+        event: Event<'_>,
+        context: &Context<'_>,
+    ) -> Next {
+        if let Event::Bytes(bytes) = &event {
+            excess += bytes.len() as u64;
+            log_debug!("{} sent {} bytes after its request", self.peer, bytes.len());
+        }
+        let cut_short = match event {
+            Event::HungUp => Some(Cut::Disconnected),
+            Event::Bytes(_) if excess > EXCESS_BYTES_MAX => Some(Cut::Disconnected),
+            Event::TimeOut => Some(Cut::Lifetime),
+            _ => None,
+        };
+        match cut_short {
+            Some(Cut::Disconnected) => log_info!("{} went away; its compiler is ended", self.peer),
+            Some(Cut::Lifetime) => {
+                let limit = context.limits.job_lifetime.unwrap_or_default().as_secs();
+                let text = format!("distccd: job takes too long, timeout after {limit} s (--job-lifetime)\n");
+                log_warning!("{}", text.trim_end());
+                let _ = running.add_diagnostic(&text);
+            }
+            None => {}
+        }
+        if cut_short.is_some() {
+            running.kill();
+        }
+        self.state = State::Compiling { running, began, cut_short, excess };
+        Next::Wait
+    }
+
+    /// The compiler ended.
+    fn exited(
+        &mut self,
+        running: RunningJob,
+        status: WaitStatus,
+        cut_short: Option<Cut>,
+        context: &mut Context<'_>,
+    ) -> Next {
+        self.summary.status = Some(status);
+        let name = running.command().compiler_name();
+        match status.code() {
+            Some(0) => log_info!("{name} {} on localhost completed ok", self.summary.source),
+            _ => log_info!("{name} {} on localhost failed with {status}", self.summary.source),
+        }
+        let (output, remains) = running.collect();
+        self.remains = Some(remains);
+        let status = match cut_short {
+            Some(Cut::Disconnected) => {
+                self.summarise("CLI_DISCONN", ExitCode::IoError.number());
+                return self.close();
+            }
+            Some(Cut::Lifetime) => WaitStatus::exited(ExitCode::Timeout as u8),
+            None => status,
+        };
+        let result = match cut_short {
+            Some(_) => "COMPILE_TIMEOUT",
+            None if status.success() => "COMPILE_OK",
+            None => "COMPILE_ERROR",
+        };
+        self.summarise(result, 0);
+        self.deadline = context.now + context.limits.silence;
+        self.state = State::Staging;
+        Next::Stage(Work::Pack { version: self.version, status, output })
+    }
+
+    /// The reply is made.
+    fn packed(&mut self, reply: io::Result<Reply>, context: &mut Context<'_>) -> Next {
+        match reply {
+            Ok(reply) => {
+                self.state = State::Replying { reply, then_drain: false };
+                Next::Send
+            }
+            Err(error) => {
+                let text = format!("cannot read the compiler's output on the server: {error}");
+                self.refuse(Refusal::new(ExitCode::IoError, text), false, context)
+            }
+        }
+    }
+
+    /// Sends what the socket takes.
+    pub fn send(&mut self, to: BorrowedFd<'_>, limits: &Limits, now: Instant) -> Next {
+        let State::Replying { reply, then_drain } = &mut self.state else { return Next::Wait };
+        match reply.send(to) {
+            Ok(Sent::Blocked) => {
+                self.deadline = now + limits.silence;
+                Next::Wait
+            }
+            Ok(Sent::Everything) if *then_drain => {
+                self.state = State::Draining { bytes: 0 };
+                self.deadline = now + DRAIN_TIME_MAX;
+                Next::Wait
+            }
+            Ok(Sent::Everything) => self.close(),
+            Err(error) => {
+                log_info!("send the reply to {}: {error}", self.peer);
+                self.summarise("CLI_DISCONN", ExitCode::IoError.number());
+                self.close()
+            }
+        }
+    }
+
+    /// Answers with a reason instead of a compile, while the client may still be sending.
+    fn refuse_and_drain(&mut self, refusal: Refusal, context: &mut Context<'_>) -> Next {
+        self.refuse(refusal, true, context)
+    }
+
+    fn refuse(&mut self, refusal: Refusal, then_drain: bool, context: &mut Context<'_>) -> Next {
+        log_warning!("refused {}: {refusal}", self.peer);
+        if self.summary.result.is_none() {
+            let result = match refusal.code {
+                ExitCode::DistccFailed | ExitCode::ProtocolError | ExitCode::BadArguments => "REJ_BAD_REQ",
+                _ => "OTHER",
+            };
+            self.summarise(result, refusal.code.number());
+        }
+        let reply = Reply::refusal(self.version, &refusal, context.compressor);
+        self.state = State::Replying { reply, then_drain };
+        self.deadline = context.now + DRAIN_TIME_MAX;
+        Next::Send
+    }
+
+    /// The client's bytes are no request. Before the version is known there is no language to answer in.
+    fn malformed(&mut self, receiving: &Receiving, error: &ProtocolError, context: &mut Context<'_>) -> Next {
+        if receiving.decoder.at_start() {
+            log_warning!("{} does not speak distcc's protocol: {error}", self.peer);
+            self.summarise("REJ_BAD_REQ", error.exit_code().number());
+            return self.close();
+        }
+        self.refuse_and_drain(Refusal::new(error.exit_code(), format!("bad request: {error}")), context)
+    }
+
+    fn lost_while_receiving(&mut self, receiving: &Receiving) -> Next {
+        let nothing_came = self.received == 0;
+        let what = receiving.decoder.expecting();
+        log_info!("{} closed the connection before {what} was received", self.peer);
+        let code = if nothing_came { ExitCode::Truncated } else { ExitCode::IoError };
+        self.summarise(if nothing_came { "OTHER" } else { "CLI_DISCONN" }, code.number());
+        self.close()
+    }
+
+    fn close(&mut self) -> Next {
+        self.state = State::Closed;
+        Next::Close
+    }
+
+    fn summarise(&mut self, result: &'static str, code: i32) {
+        self.summary.result = Some(result);
+        self.summary.code = code;
+    }
+
+    /// When this connection must be looked at even if nothing happens; never, while it waits for its compiler.
+    pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
+        match &self.state {
+            State::Receiving(_) | State::Replying { .. } | State::Draining { .. } => Some(self.deadline),
+            State::Compiling { cut_short: None, .. } if limits.job_lifetime.is_some() => Some(self.deadline),
+            _ => None,
+        }
+    }
+
+    /// Whether no compiler was started for it yet, so that its client can go elsewhere if this server stops.
+    pub fn is_unstarted(&self) -> bool {
+        !matches!(self.state, State::Compiling { .. } | State::Replying { .. })
+            && self.summary.status.is_none()
+    }
+
+    /// Ends the compiler, if one runs; its end is reported as any other.
+    pub fn kill_compiler(&mut self) {
+        if let State::Compiling { running, cut_short, .. } = &mut self.state {
+            running.kill();
+            cut_short.get_or_insert(Cut::Disconnected);
+        }
+    }
+
+    /// What a finished compile left behind, to be buried.
+    pub fn take_remains(&mut self) -> Option<Remains> {
+        self.remains.take()
+    }
+
+    /// Writes the line that statistics scripts read.
+    pub fn log_summary(&self, now: Instant) {
+        let Some(result) = self.summary.result else { return };
+        let status = self.summary.status.unwrap_or(WaitStatus(0));
+        let milliseconds = now.duration_since(self.began).as_millis();
+        let what = match result {
+            "COMPILE_OK" | "COMPILE_ERROR" => format!(" {} {}", self.summary.compiler, self.summary.source),
+            _ => String::new(),
+        };
+        log::write(
+            Level::Notice,
+            Some("dcc_job_summary"),
+            format_args!(
+                "client: {} {result} exit:{} sig:{} core:{} ret:{} time:{milliseconds}ms{what}",
+                self.peer,
+                status.code().unwrap_or(0),
+                status.signal().unwrap_or(0),
+                i32::from(status.dumped_core()),
+                self.summary.code,
+            ),
+        );
+    }
+}
+
+impl fmt::Display for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.peer)
+    }
+}
+
+fn no_room(error: io::Error) -> Refusal {
+    Refusal::new(
+        ExitCode::IoError,
+        format!("write a temporary file on the server: {error} (see TMPDIR and its disk)"),
+    )
+}

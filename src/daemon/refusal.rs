@@ -1,0 +1,29 @@
+//! A refusal: what the server says when it will not do a job, to the client on the wire and in its own log.
+//!
+//! Owns the pairing of a code with a text that names the object and the remedy. Who sends it is not its business.
+
+use std::fmt;
+
+use crate::exit_code::ExitCode;
+
+/// Why a job is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The class of the reason; its number is the exit code in the reply's STAT.
+    pub code: ExitCode,
+    /// What is refused, why, and what to type.
+    pub reason: String,
+}
+
+impl Refusal {
+    /// Pairs a class with a text.
+    pub fn new(code: ExitCode, reason: impl Into<String>) -> Refusal {
+        Refusal { code, reason: reason.into() }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}

@@ -1,0 +1,241 @@
+//! The answer to one request: what is in it, and how far it has been sent.
+//!
+//! Knows the order of the parts and where they come from; does not know when the socket is ready.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+
+use crate::daemon::refusal::Refusal;
+use crate::exit_code::WaitStatus;
+use crate::protocol::Version;
+use crate::protocol::lzo::Compressor;
+use crate::protocol::response::{self, BodyKind};
+use crate::sys::net;
+
+/// An object up to this size, in bytes, is copied behind the head so that both leave in one system call; a larger
+/// one goes from file to socket inside the kernel.
+const INLINE_OBJECT_BYTES_MAX: u64 = 64 * 1024;
+
+/// What a compiler left behind.
+#[derive(Debug)]
+pub struct Output {
+    /// What it wrote to its standard error.
+    pub stderr: File,
+    /// What it wrote to its standard output.
+    pub stdout: File,
+    /// The object, if it made one and succeeded.
+    pub object: Option<File>,
+}
+
+impl Output {
+    /// How many bytes there are to work on, to judge whether that should happen beside the event loop.
+    pub fn bytes(&self) -> u64 {
+        [Some(&self.stderr), Some(&self.stdout), self.object.as_ref()]
+            .into_iter()
+            .flatten()
+            .filter_map(|file| file.metadata().ok())
+            .map(|metadata| metadata.len())
+            .sum()
+    }
+}
+
+/// A reply on its way.
+#[derive(Debug)]
+pub struct Reply {
+    head: Vec<u8>,
+    head_sent: usize,
+    file: Option<FileBody>,
+}
+
+#[derive(Debug)]
+struct FileBody {
+    file: File,
+    offset: u64,
+    end: u64,
+}
+
+/// How far sending got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// All of it.
+    Everything,
+    /// The socket takes no more for now.
+    Blocked,
+}
+
+impl Reply {
+    /// The reply for a compiler that ran. Bodies are compressed where the version asks for it.
+    pub fn finished(
+        version: Version,
+        status: WaitStatus,
+        output: Output,
+        compressor: &mut Compressor,
+    ) -> io::Result<Reply> {
+        let mut reply = Reply { head: Vec::with_capacity(1024), head_sent: 0, file: None };
+        response::encode_head(version, status, &mut reply.head);
+        let mut pack = |kind, file: &File, head: &mut Vec<u8>| -> io::Result<()> {
+            let body = read_whole(file)?;
+            append_body(version, kind, &body, compressor, head)
+        };
+        pack(BodyKind::Stderr, &output.stderr, &mut reply.head)?;
+        pack(BodyKind::Stdout, &output.stdout, &mut reply.head)?;
+        match output.object.filter(|_| status.success()) {
+            None => response::encode_body_header(BodyKind::Object, 0, &mut reply.head),
+            Some(object) => {
+                let bytes = object.metadata()?.len();
+                if version.compresses() || bytes <= INLINE_OBJECT_BYTES_MAX {
+                    pack(BodyKind::Object, &object, &mut reply.head)?;
+                } else {
+                    response::encode_body_header(BodyKind::Object, body_length(bytes)?, &mut reply.head);
+                    reply.file = Some(FileBody { file: object, offset: 0, end: bytes });
+                }
+            }
+        }
+        Ok(reply)
+    }
+
+    /// The reply for a job that is not done: the reason takes the place of the compiler's diagnostics.
+    pub fn refusal(version: Version, refusal: &Refusal, compressor: &mut Compressor) -> Reply {
+        let mut head = Vec::new();
+        let text = format!("distccd: {}\n", refusal.reason);
+        response::encode_head(version, WaitStatus::exited(refusal.code as u8), &mut head);
+        append_body(version, BodyKind::Stderr, text.as_bytes(), compressor, &mut head)
+            .expect("BUG: a refusal is shorter than 4 GiB");
+        response::encode_body_header(BodyKind::Stdout, 0, &mut head);
+        response::encode_body_header(BodyKind::Object, 0, &mut head);
+        Reply { head, head_sent: 0, file: None }
+    }
+
+    /// Sends as much as the descriptor takes.
+    pub fn send(&mut self, to: BorrowedFd<'_>) -> io::Result<Sent> {
+        while self.head_sent < self.head.len() {
+            let rest = &self.head[self.head_sent..];
+            let result = if self.file.is_some() { net::write_more(to, rest) } else { net::write(to, rest) };
+            match result {
+                Ok(count) => self.head_sent += count,
+                Err(error) => return blocked_or_failed(error),
+            }
+        }
+        let Some(body) = &mut self.file else { return Ok(Sent::Everything) };
+        while body.offset < body.end {
+            let count = usize::try_from(body.end - body.offset).unwrap_or(usize::MAX);
+            match net::send_file(to, body.file.as_fd(), body.offset, count) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => body.offset += count as u64,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return blocked_or_failed(error),
+            }
+        }
+        Ok(Sent::Everything)
+    }
+}
+
+fn blocked_or_failed(error: io::Error) -> io::Result<Sent> {
+    if error.kind() == io::ErrorKind::WouldBlock { Ok(Sent::Blocked) } else { Err(error) }
+}
+
+fn append_body(
+    version: Version,
+    kind: BodyKind,
+    body: &[u8],
+    compressor: &mut Compressor,
+    head: &mut Vec<u8>,
+) -> io::Result<()> {
+    if version.compresses() && !body.is_empty() {
+        let compressed = compressor.compress(body);
+        response::encode_body_header(kind, body_length(compressed.len() as u64)?, head);
+        head.extend_from_slice(&compressed);
+    } else {
+        response::encode_body_header(kind, body_length(body.len() as u64)?, head);
+        head.extend_from_slice(body);
+    }
+    Ok(())
+}
+
+/// A body's length as the protocol can say it: 32 bits, never cut short silently.
+fn body_length(bytes: u64) -> io::Result<u32> {
+    u32::try_from(bytes).map_err(|_| {
+        io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("{bytes} bytes are more than the protocol can carry (4 GiB)"),
+        )
+    })
+}
+
+/// All of a file that a compiler wrote. Read, not mapped: what the compiler left running could still shrink it.
+fn read_whole(file: &File) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit_code::ExitCode;
+    use crate::sys::temp;
+    use std::io::{Read, Write};
+
+    fn file(bytes: &[u8]) -> File {
+        let mut file = temp::anonymous("test").unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    fn sent(mut reply: Reply) -> Vec<u8> {
+        let (one, mut other) = net::pair().unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            other.read_to_end(&mut bytes).unwrap();
+            bytes
+        });
+        assert_eq!(reply.send(one.as_fd()).unwrap(), Sent::Everything);
+        drop(one);
+        reader.join().unwrap()
+    }
+
+    fn finished(version: Version, status: u32, object: Option<&[u8]>) -> Vec<u8> {
+        let output = Output { stderr: file(b"warning\n"), stdout: file(b""), object: object.map(file) };
+        let reply = Reply::finished(version, WaitStatus(status), output, &mut Compressor::new());
+        sent(reply.unwrap())
+    }
+
+    #[test]
+    fn success_carries_everything_in_order() {
+        let expected = b"DONE00000001STAT00000000SERR00000008warning\nSOUT00000000DOTO00000003obj".as_slice();
+        assert_eq!(finished(Version::PLAIN, 0, Some(b"obj")), expected);
+    }
+
+    #[test]
+    fn failure_carries_no_object() {
+        let expected = b"DONE00000001STAT00000100SERR00000008warning\nSOUT00000000DOTO00000000".as_slice();
+        assert_eq!(finished(Version::PLAIN, 0x100, Some(b"obj")), expected);
+        assert_eq!(finished(Version::PLAIN, 0x100, None), expected);
+    }
+
+    #[test]
+    fn a_large_object_arrives_whole() {
+        let object: Vec<u8> = (0..1_000_000u32).map(|number| (number % 251) as u8).collect();
+        let bytes = finished(Version::PLAIN, 0, Some(&object));
+        assert!(bytes.ends_with(&object));
+        assert!(bytes[..bytes.len() - object.len()].ends_with(b"DOTO000f4240"));
+    }
+
+    #[test]
+    fn compressed_bodies_are_lzo_streams_and_empty_ones_are_nothing() {
+        let bytes = finished(Version::LZO, 0, Some(b"a"));
+        assert!(bytes.starts_with(b"DONE00000002STAT00000000SERR0000000c"), "{}", bytes.escape_ascii());
+        assert!(bytes.ends_with(b"SOUT00000000DOTO00000005\x12a\x11\0\0"), "{}", bytes.escape_ascii());
+    }
+
+    #[test]
+    fn a_refusal_is_a_reply_that_old_clients_accept() {
+        let refusal = Refusal::new(ExitCode::AccessDenied, "go away");
+        let reply = Reply::refusal(Version::PLAIN, &refusal, &mut Compressor::new());
+        let expected = b"DONE00000001STAT00007100SERR00000011distccd: go away\nSOUT00000000DOTO00000000";
+        assert_eq!(sent(reply), expected.as_slice());
+    }
+}

@@ -1,0 +1,266 @@
+//! From a configuration to a running server: privileges, log, directories, sockets, background.
+//!
+//! The order matters and is that of 3.4: the log is opened by the user the daemon will be, and a port that cannot be
+//! bound is reported before the daemon leaves the terminal.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use crate::daemon::compilers::{self, Compilers, Policy};
+use crate::daemon::config::{Config, LogTarget, Mode};
+use crate::daemon::connection::Limits;
+use crate::daemon::job::Workshop;
+use crate::daemon::server::{Ended, Server, Service, bound_address};
+use crate::exit_code::ExitCode;
+use crate::log::{self, Level, Sink};
+use crate::sys::child::Environment;
+use crate::sys::process::{self, Fork, User};
+use crate::sys::{net, signal};
+use crate::{log_error, log_info, log_notice, log_warning};
+
+/// Users tried, in order, when root starts the daemon without `--user`: upstream's name, Debian's, anybody's.
+const USERS_DEFAULT: [&str; 3] = ["distcc", "distccd", "nobody"];
+/// Directories whose links name the compilers that may run, beside the one next to the executable.
+const MASQUERADE_DIRECTORIES: [&str; 2] = ["/usr/lib/distcc", "/usr/local/lib/distcc"];
+
+/// The log file and level, for SIGHUP: the loop knows nothing of where its log goes.
+static LOG_FILE: OnceLock<(PathBuf, Level)> = OnceLock::new();
+
+/// Serves until told to stop. `Ok(signal)` is the signal it ended for, to be passed on to whoever waits for it.
+pub fn run(config: Config) -> Result<Option<i32>, ExitCode> {
+    if let Some(seconds) = config.lifetime {
+        process::set_alarm(seconds);
+    }
+    if config.nice != 0
+        && let Err(error) = process::be_nice(config.nice)
+    {
+        log_warning!("nice {}: {error}", config.nice);
+    }
+    if let Some(value) = config.oom_score_adjustment
+        && let Err(error) = process::set_oom_score_adjustment(value)
+    {
+        log_warning!("set the out-of-memory score to {value}: {error}");
+    }
+    drop_privileges(&config)?;
+    open_log(&config);
+    let temporary = &config.environment.temporary;
+    std::env::set_current_dir(temporary).map_err(|error| {
+        log_error!("change to {}: {error} (see TMPDIR)", temporary.display());
+        ExitCode::IoError
+    })?;
+    let policy = compiler_policy(&config)?;
+    match config.mode.clone() {
+        Mode::Inetd => serve_one(&config, policy),
+        Mode::Standalone { addresses, port, detach } => {
+            let listeners = listen(&config, &addresses, port)?;
+            if detach {
+                // The parent writes the process id, so that it is there when whoever started us goes on.
+                if let Fork::Parent(child) = process::fork().map_err(could_not("fork"))? {
+                    config.pid_file.as_deref().map(|path| PidFile::write(path, child)).transpose()?;
+                    return Ok(None);
+                }
+                process::detach_from_terminal().map_err(could_not("leave the terminal"))?;
+            } else {
+                process::lead_group();
+                let own = std::process::id() as i32;
+                config.pid_file.as_deref().map(|path| PidFile::write(path, own)).transpose()?;
+            }
+            let _pid_file = config.pid_file.as_deref().map(PidFile::guard);
+            serve(&config, policy, listeners)
+        }
+    }
+}
+
+fn could_not(what: &'static str) -> impl Fn(io::Error) -> ExitCode {
+    move |error| {
+        log_error!("{what}: {error}");
+        ExitCode::DistccFailed
+    }
+}
+
+fn drop_privileges(config: &Config) -> Result<(), ExitCode> {
+    if !process::is_root() {
+        if let Some(user) = &config.user {
+            log_warning!("--user {user}: only root can become another user; staying as I am");
+        }
+        return Ok(());
+    }
+    let found = match &config.user {
+        Some(name) => User::by_name(name).or_else(|| {
+            log_warning!("--user {name}: no such user; using nobody");
+            User::by_name("nobody")
+        }),
+        None => USERS_DEFAULT.iter().find_map(|name| User::by_name(name)),
+    };
+    let user = found.unwrap_or_else(User::overflow);
+    process::become_user(&user).map_err(|error| {
+        log_error!("become user {}: {error}", user.name);
+        ExitCode::SetuidFailed
+    })
+}
+
+fn open_log(config: &Config) {
+    let sink = match &config.log {
+        LogTarget::Stderr => Sink::Stderr,
+        LogTarget::Syslog => Sink::Syslog,
+        LogTarget::File(path) => match open_log_file(path) {
+            Ok(file) => {
+                let _ = LOG_FILE.set((absolute(path), config.log_level));
+                Sink::File(file)
+            }
+            Err(error) => {
+                log_error!("open log file {}: {error}; logging to syslog", path.display());
+                Sink::Syslog
+            }
+        },
+    };
+    log::set("distccd", config.log_level, sink);
+}
+
+fn open_log_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o666).open(path)
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// After SIGHUP: the old file may have been moved away by a log rotation.
+fn reopen_log() {
+    let Some((path, _)) = LOG_FILE.get() else { return };
+    match open_log_file(path) {
+        Ok(file) => log::set_sink(Sink::File(file)),
+        Err(error) => log_error!("open log file {} again: {error}; staying with the old one", path.display()),
+    }
+}
+
+fn compiler_policy(config: &Config) -> Result<Policy, ExitCode> {
+    if let Some(file) = &config.environment.command_list {
+        return Ok(compilers::command_list(file, config.environment.command_list_words).unwrap_or_else(
+            |problem| {
+                log_error!("{problem}");
+                Policy::Masqueraded(Vec::new())
+            },
+        ));
+    }
+    if config.any_compiler {
+        return Ok(Policy::Anything);
+    }
+    let beside =
+        std::env::current_exe().ok().and_then(|path| Some(path.parent()?.parent()?.join("lib/distcc")));
+    let mut directories: Vec<PathBuf> = beside.into_iter().collect();
+    directories.extend(MASQUERADE_DIRECTORIES.iter().map(PathBuf::from));
+    directories.dedup();
+    if !directories.iter().any(|directory| directory.is_dir()) {
+        log::write(
+            Level::Critical,
+            None,
+            format_args!(
+                "no masquerade directory: {} does not exist, so no compiler is allowed; make it with \
+                 update-distcc-symlinks, or by hand: mkdir -p {0} && ln -s $(command -v distcc) {0}/gcc",
+                directories[0].display()
+            ),
+        );
+        return Err(ExitCode::CompilerMissing);
+    }
+    Ok(Policy::Masqueraded(directories))
+}
+
+fn service(config: &Config, policy: Policy) -> Service {
+    let mut environment = Environment::inherited();
+    environment.set("PATH", &config.environment.search_path);
+    environment.set("_DISTCC_SAFEGUARD", "1".as_ref());
+    Service {
+        workshop: Workshop {
+            compilers: Compilers::new(policy, config.environment.search_path.clone()),
+            temporary: config.environment.temporary.clone(),
+            save_temps: config.environment.save_temps,
+            environment,
+        },
+        limits: Limits { silence: config.environment.io_timeout, job_lifetime: config.job_lifetime },
+        access: config.access.clone(),
+        jobs: config.jobs,
+        reopen_log,
+    }
+}
+
+fn serve_one(config: &Config, policy: Policy) -> Result<Option<i32>, ExitCode> {
+    let mut server = Server::new(service(config, policy)).map_err(could_not("set up the event loop"))?;
+    let streams =
+        process::duplicate_descriptor(0).and_then(|reader| Ok((reader, process::duplicate_descriptor(1)?)));
+    let (reader, writer) = streams.map_err(could_not("take over standard input and output"))?;
+    process::forget_standard_streams().map_err(could_not("open /dev/null"))?;
+    server.serve_streams(reader, writer, Instant::now()).map_err(could_not("serve standard input"))?;
+    finish(server)
+}
+
+fn serve(config: &Config, policy: Policy, listeners: Vec<TcpListener>) -> Result<Option<i32>, ExitCode> {
+    let mut server = Server::new(service(config, policy)).map_err(could_not("set up the event loop"))?;
+    for listener in listeners {
+        log_notice!("listening on {}", bound_address(&listener));
+        server.listen(listener).map_err(could_not("watch the listening socket"))?;
+    }
+    log_info!("allowing up to {} active jobs", config.jobs);
+    finish(server)
+}
+
+fn finish(mut server: Server) -> Result<Option<i32>, ExitCode> {
+    let ended = server.run().map_err(could_not("wait for events"))?;
+    server.shut_down();
+    Ok(match ended {
+        Ended::Served => None,
+        Ended::Signal(signal) => Some(signal),
+    })
+}
+
+fn listen(config: &Config, addresses: &[SocketAddr], port: u16) -> Result<Vec<TcpListener>, ExitCode> {
+    let defer = config.environment.defer_accept;
+    if addresses.is_empty() {
+        return match net::listen_everywhere(port, defer) {
+            Ok(listener) => Ok(vec![listener]),
+            Err(error) => {
+                log_error!("bind to port {port}: {error}");
+                Err(ExitCode::BindFailed)
+            }
+        };
+    }
+    let bind = |address: &SocketAddr| {
+        net::listen(*address, defer).map_err(|error| {
+            log_error!("bind to {address}: {error}");
+            ExitCode::BindFailed
+        })
+    };
+    addresses.iter().map(bind).collect()
+}
+
+/// The file that tells scripts our process id; removed on drop.
+struct PidFile(PathBuf);
+
+impl PidFile {
+    fn write(path: &Path, process: i32) -> Result<(), ExitCode> {
+        fs::write(path, format!("{process}\n")).map_err(|error| {
+            log_error!("write pid file {}: {error}", path.display());
+            ExitCode::IoError
+        })
+    }
+
+    fn guard(path: &Path) -> PidFile {
+        PidFile(path.to_path_buf())
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Ends the process by the signal that stopped the server, as its parent expects.
+pub fn end_by(signal: i32) {
+    signal::die_of(signal);
+}

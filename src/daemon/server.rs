@@ -1,0 +1,527 @@
+//! The event loop: sockets, signals, compilers and clocks become events of connections, and what a connection asks
+//! for is done here. Knows when; [`crate::daemon::connection`] knows what.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::daemon::access::AccessList;
+use crate::daemon::connection::{Connection, Context, Event, Limits, Next};
+use crate::daemon::job::Workshop;
+use crate::daemon::refusal::Refusal;
+use crate::daemon::staging::{Staged, Staging};
+use crate::daemon::workers::{ConnectionId, Workers};
+use crate::exit_code::ExitCode;
+use crate::protocol::lzo::Compressor;
+use crate::sys::child;
+use crate::sys::net;
+use crate::sys::signal::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SignalFile};
+use crate::{log_error, log_info, log_notice, log_warning};
+
+const SIGNALS: Token = Token(0);
+const STAGED: Token = Token(1);
+const LISTENER_FIRST: usize = 2;
+/// Room for listeners below the tokens of connections.
+const CONNECTION_FIRST: usize = 1 << 16;
+/// Events taken from the kernel at once.
+const EVENTS_AT_ONCE: usize = 256;
+/// One read from a client, in bytes: a preprocessed source in a few calls.
+const READ_BYTES: usize = 256 << 10;
+/// Reads from one client before the others have their turn.
+const READS_IN_A_ROW_MAX: u32 = 16;
+/// Clients connected at once. More wait in the kernel's backlog; each costs a descriptor and a few kilobytes.
+const CONNECTIONS_MAX: usize = 4096;
+/// Descriptors left for everything that is not a connection.
+const DESCRIPTORS_RESERVED: usize = 256;
+/// After SIGTERM, how long running compilers may take to finish.
+const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long accepting pauses when the machine is out of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the server serves with.
+#[derive(Debug)]
+pub struct Service {
+    /// What all jobs share.
+    pub workshop: Workshop,
+    /// What connections are held to.
+    pub limits: Limits,
+    /// Who may connect.
+    pub access: AccessList,
+    /// Compilers at once.
+    pub jobs: usize,
+    /// Opens the log anew, after SIGHUP.
+    pub reopen_log: fn(),
+}
+
+/// Why the loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The only client is served (inetd).
+    Served,
+    /// A signal asked for it; everything is cleaned up.
+    Signal(i32),
+}
+
+/// One client's descriptors, and its state.
+struct Client {
+    connection: Connection,
+    reader: OwnedFd,
+    /// The other end, where it is not the same socket (pipes).
+    writer: Option<OwnedFd>,
+    registered: bool,
+}
+
+/// The server.
+pub struct Server {
+    service: Service,
+    poll: Poll,
+    signals: SignalFile,
+    staging: Staging,
+    workers: Workers,
+    listeners: Vec<TcpListener>,
+    accepting: bool,
+    accept_again_at: Option<Instant>,
+    clients: HashMap<ConnectionId, Client>,
+    next_id: ConnectionId,
+    connections_max: usize,
+    compressor: Compressor,
+    buffer: Vec<u8>,
+    /// Clients with more to read than their turn allowed.
+    unread: Vec<ConnectionId>,
+    /// No deadline is earlier than this.
+    next_deadline: Option<Instant>,
+    /// The signal that asked for the end, and when patience runs out.
+    stopping: Option<(i32, Instant)>,
+}
+
+impl Server {
+    /// Prepares the loop. Call it before any thread is started: it blocks the signals it reads.
+    pub fn new(service: Service) -> io::Result<Server> {
+        let poll = Poll::new()?;
+        let signals = SignalFile::open(&[SIGCHLD, SIGTERM, SIGINT, SIGHUP])?;
+        let signal_fd = signals.file().as_raw_fd();
+        poll.registry().register(&mut SourceFd(&signal_fd), SIGNALS, Interest::READABLE)?;
+        let staging = Staging::new(Waker::new(poll.registry(), STAGED)?);
+        child::adopt_orphans();
+        let descriptors = crate::sys::process::raise_descriptor_limit();
+        // A running job needs three descriptors beside its connection.
+        let reserved = DESCRIPTORS_RESERVED + 3 * service.jobs;
+        Ok(Server {
+            workers: Workers::new(service.jobs),
+            connections_max: descriptors.saturating_sub(reserved).clamp(1, CONNECTIONS_MAX),
+            service,
+            poll,
+            signals,
+            staging,
+            listeners: Vec::new(),
+            accepting: true,
+            accept_again_at: None,
+            clients: HashMap::new(),
+            next_id: 0,
+            compressor: Compressor::new(),
+            buffer: vec![0; READ_BYTES],
+            unread: Vec::new(),
+            next_deadline: None,
+            stopping: None,
+        })
+    }
+
+    /// Adds a listening socket.
+    pub fn listen(&mut self, listener: TcpListener) -> io::Result<()> {
+        let token = Token(LISTENER_FIRST + self.listeners.len());
+        self.poll.registry().register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
+        self.listeners.push(listener);
+        Ok(())
+    }
+
+    /// Adds the one client of inetd mode, whose two directions may be two descriptors.
+    pub fn serve_streams(&mut self, reader: OwnedFd, writer: OwnedFd, now: Instant) -> io::Result<()> {
+        let (peer, denied) = match net::peer_of(reader.as_fd()) {
+            None => ("NOTSOCKET".to_string(), None),
+            Some(None) => ("LOCALSOCKET".to_string(), None),
+            Some(Some(address)) => (peer_name(address), self.denied(address.ip())),
+        };
+        net::set_nonblocking(reader.as_fd())?;
+        net::set_nonblocking(writer.as_fd())?;
+        let id =
+            self.add_client(Connection::new(peer, denied, &self.service.limits, now), reader, Some(writer));
+        self.register(id)?;
+        self.read_from(id);
+        Ok(())
+    }
+
+    /// Runs until a signal ends it, or until the only client of inetd mode is served.
+    pub fn run(&mut self) -> io::Result<Ended> {
+        let mut events = Events::with_capacity(EVENTS_AT_ONCE);
+        loop {
+            if let Some(ended) = self.ended() {
+                return Ok(ended);
+            }
+            let timeout = self.timeout(Instant::now());
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            }
+            for id in std::mem::take(&mut self.unread) {
+                self.read_from(id);
+            }
+            for event in &events {
+                match event.token() {
+                    SIGNALS => self.on_signals(),
+                    STAGED => self.on_staged(),
+                    Token(token) if token < CONNECTION_FIRST => self.accept_from(token - LISTENER_FIRST),
+                    Token(token) => {
+                        let id = (token - CONNECTION_FIRST) as ConnectionId;
+                        if event.is_writable() {
+                            self.send_to(id);
+                        }
+                        if event.is_readable() || event.is_read_closed() || event.is_error() {
+                            self.read_from(id);
+                        }
+                    }
+                }
+            }
+            self.on_clock(Instant::now());
+            self.start_waiting_jobs();
+        }
+    }
+
+    fn ended(&self) -> Option<Ended> {
+        let quiet = self.clients.is_empty() && self.workers.is_idle();
+        match self.stopping {
+            Some((signal, patience)) if quiet || Instant::now() >= patience => Some(Ended::Signal(signal)),
+            None if quiet && self.listeners.is_empty() => Some(Ended::Served),
+            _ => None,
+        }
+    }
+
+    fn timeout(&self, now: Instant) -> Option<Duration> {
+        if !self.unread.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let stop = self.stopping.map(|(_, patience)| patience);
+        [self.next_deadline, stop, self.accept_again_at]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|deadline| deadline.saturating_duration_since(now))
+    }
+
+    // Clients come.
+
+    fn accept_from(&mut self, index: usize) {
+        while self.accepting && self.stopping.is_none() && self.clients.len() < self.connections_max {
+            let Some(listener) = self.listeners.get(index) else { return };
+            match listener.accept() {
+                Ok((stream, address)) => {
+                    log_info!("connection from {}", peer_name(address));
+                    if stream.set_nonblocking(true).is_err() {
+                        continue;
+                    }
+                    let denied = self.denied(address.ip());
+                    let connection =
+                        Connection::new(peer_name(address), denied, &self.service.limits, Instant::now());
+                    let id = self.add_client(connection, stream.into(), None);
+                    self.read_from(id);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // A client that gave up while it waited, or a signal.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => {
+                    log_warning!("accept: {error}; trying again shortly");
+                    self.accept_again_at = Some(Instant::now() + ACCEPT_PAUSE);
+                    self.accepting = false;
+                }
+            }
+        }
+        // mio speaks only once of a readable listener: whoever stops early must come back by itself.
+        if self.clients.len() >= self.connections_max {
+            self.accepting = false;
+        }
+    }
+
+    fn accept_from_all(&mut self) {
+        self.accepting = true;
+        self.accept_again_at = None;
+        for index in 0..self.listeners.len() {
+            self.accept_from(index);
+        }
+    }
+
+    fn denied(&self, client: IpAddr) -> Option<Refusal> {
+        let access = &self.service.access;
+        if access.is_empty() || access.permits(client) {
+            return None;
+        }
+        let client = client.to_canonical();
+        log_error!("connection from client '{client}' denied by access list");
+        let reason = format!(
+            "client {client} is not in this server's access list; to admit it, start distccd with --allow {client}"
+        );
+        Some(Refusal::new(ExitCode::AccessDenied, reason))
+    }
+
+    fn add_client(
+        &mut self,
+        connection: Connection,
+        reader: OwnedFd,
+        writer: Option<OwnedFd>,
+    ) -> ConnectionId {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.clients.insert(id, Client { connection, reader, writer, registered: false });
+        self.note_deadline(id);
+        id
+    }
+
+    /// Watches a client's descriptors from now on. Done only when a first read or write did not suffice.
+    fn register(&mut self, id: ConnectionId) -> io::Result<()> {
+        let Some(client) = self.clients.get_mut(&id) else { return Ok(()) };
+        if std::mem::replace(&mut client.registered, true) {
+            return Ok(());
+        }
+        let token = Token(CONNECTION_FIRST + id as usize);
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let registry = self.poll.registry();
+        match &client.writer {
+            None => registry.register(&mut SourceFd(&client.reader.as_raw_fd()), token, both),
+            Some(writer) => {
+                registry.register(&mut SourceFd(&client.reader.as_raw_fd()), token, Interest::READABLE)?;
+                registry.register(&mut SourceFd(&writer.as_raw_fd()), token, Interest::WRITABLE)
+            }
+        }
+    }
+
+    // Clients speak.
+
+    fn read_from(&mut self, id: ConnectionId) {
+        for _ in 0..READS_IN_A_ROW_MAX {
+            let Some(client) = self.clients.get(&id) else { return };
+            let mut buffer = std::mem::take(&mut self.buffer);
+            let result = net::read(client.reader.as_fd(), &mut buffer);
+            match result {
+                Ok(0) => self.dispatch(id, Event::HungUp),
+                Ok(count) => self.dispatch(id, Event::Bytes(&buffer[..count])),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.buffer = buffer;
+                    if let Err(error) = self.register(id) {
+                        log_error!("watch a connection: {error}");
+                        self.dispatch(id, Event::HungUp);
+                    }
+                    return;
+                }
+                Err(_) => self.dispatch(id, Event::HungUp),
+            }
+            self.buffer = buffer;
+            if matches!(result, Ok(0) | Err(_)) {
+                return;
+            }
+        }
+        self.unread.push(id);
+    }
+
+    fn send_to(&mut self, id: ConnectionId) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let output = client.writer.as_ref().unwrap_or(&client.reader).as_fd();
+        let next = client.connection.send(output, &self.service.limits, Instant::now());
+        self.follow(id, next);
+        let _ = self.register(id);
+        self.note_deadline(id);
+    }
+
+    // Connections ask.
+
+    fn dispatch(&mut self, id: ConnectionId, event: Event<'_>) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let mut context = Context {
+            workshop: &self.service.workshop,
+            limits: &self.service.limits,
+            compressor: &mut self.compressor,
+            now: Instant::now(),
+        };
+        let next = client.connection.on_event(event, &mut context);
+        if let Some(remains) = client.connection.take_remains() {
+            self.workers.bury(remains);
+        }
+        self.follow(id, next);
+        self.note_deadline(id);
+    }
+
+    fn follow(&mut self, id: ConnectionId, next: Next) {
+        match next {
+            Next::Wait => {}
+            Next::Stage(work) => {
+                if let Some(staged) = self.staging.submit(id, work, &mut self.compressor) {
+                    self.dispatch(id, Event::Staged(staged));
+                }
+            }
+            Next::Queue => {
+                self.workers.enqueue(id);
+                self.start_waiting_jobs();
+            }
+            Next::Running(pid) => self.workers.started(pid, id),
+            Next::Send => self.send_to(id),
+            Next::Close => self.close(id),
+        }
+    }
+
+    fn close(&mut self, id: ConnectionId) {
+        let Some(client) = self.clients.remove(&id) else { return };
+        client.connection.log_summary(Instant::now());
+        self.workers.cancel(id);
+        if client.registered {
+            let fds = [Some(client.reader.as_raw_fd()), client.writer.as_ref().map(AsRawFd::as_raw_fd)];
+            for fd in fds.into_iter().flatten() {
+                let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+            }
+        }
+        drop(client);
+        if !self.accepting && self.accept_again_at.is_none() {
+            self.accept_from_all();
+        }
+    }
+
+    // Compilers start and end.
+
+    fn start_waiting_jobs(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        while let Some(id) = self.workers.next_to_start() {
+            self.dispatch(id, Event::Slot);
+        }
+    }
+
+    fn on_signals(&mut self) {
+        while let Some(signal) = self.signals.read() {
+            match signal {
+                SIGCHLD => {
+                    while let Some((id, status)) = self.workers.next_exited() {
+                        self.dispatch(id, Event::Exited(status));
+                    }
+                }
+                SIGHUP => {
+                    (self.service.reopen_log)();
+                    log_notice!("log reopened");
+                }
+                _ => self.stop(signal),
+            }
+        }
+    }
+
+    fn on_staged(&mut self) {
+        while let Some((id, staged)) = self.staging.next_done() {
+            match self.clients.contains_key(&id) {
+                true => self.dispatch(id, Event::Staged(staged)),
+                // The client left while its job was on a thread.
+                false => drop::<Staged>(staged),
+            }
+        }
+    }
+
+    // Time passes.
+
+    fn note_deadline(&mut self, id: ConnectionId) {
+        let Some(client) = self.clients.get(&id) else { return };
+        if let Some(deadline) = client.connection.deadline(&self.service.limits)
+            && self.next_deadline.is_none_or(|next| deadline < next)
+        {
+            self.next_deadline = Some(deadline);
+        }
+    }
+
+    fn on_clock(&mut self, now: Instant) {
+        if self.accept_again_at.is_some_and(|again| again <= now) {
+            self.accept_from_all();
+        }
+        if self.next_deadline.is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        let limits = self.service.limits;
+        let overdue: Vec<ConnectionId> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| client.connection.deadline(&limits).is_some_and(|deadline| deadline <= now))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in overdue {
+            self.dispatch(id, Event::TimeOut);
+        }
+        self.next_deadline =
+            self.clients.values().filter_map(|client| client.connection.deadline(&limits)).min();
+    }
+
+    /// Stops taking work. Compilers that run may finish within [`SHUTDOWN_TIME_MAX`]; a second signal ends them.
+    fn stop(&mut self, signal: i32) {
+        let now = Instant::now();
+        if self.stopping.is_some() {
+            log_notice!("told to stop again: ending {} running compilers", self.workers.running());
+            self.kill_everything();
+            self.stopping = Some((signal, now));
+            return;
+        }
+        log_notice!(
+            "told to stop by signal {signal}: {} jobs may finish within {} s",
+            self.workers.running(),
+            SHUTDOWN_TIME_MAX.as_secs()
+        );
+        self.stopping = Some((signal, now + SHUTDOWN_TIME_MAX));
+        for listener in self.listeners.drain(..) {
+            let _ = self.poll.registry().deregister(&mut SourceFd(&listener.as_raw_fd()));
+        }
+        let unstarted: Vec<ConnectionId> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| client.connection.is_unstarted())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in unstarted {
+            self.close(id);
+        }
+    }
+
+    fn kill_everything(&mut self) {
+        for client in self.clients.values_mut() {
+            client.connection.kill_compiler();
+        }
+    }
+
+    /// Ends what still runs and removes what jobs left. Called once, after [`Server::run`].
+    pub fn shut_down(mut self) {
+        self.kill_everything();
+        // Killed processes are gone within milliseconds; the bound is for one stuck in the kernel.
+        let give_up = Instant::now() + SHUTDOWN_TIME_MAX;
+        let mut events = Events::with_capacity(EVENTS_AT_ONCE);
+        while !self.workers.is_idle() && Instant::now() < give_up {
+            self.on_signals();
+            while let Some((id, status)) = self.workers.next_exited() {
+                self.dispatch(id, Event::Exited(status));
+            }
+            let _ = self.poll.poll(&mut events, Some(Duration::from_millis(10)));
+        }
+        for id in self.clients.keys().copied().collect::<Vec<_>>() {
+            self.close(id);
+        }
+        log_notice!("stopped");
+    }
+}
+
+/// `ADDRESS:PORT` as 3.4's log shows it, without brackets around IPv6; IPv4 clients of an IPv6 socket are shown
+/// as IPv4.
+fn peer_name(address: SocketAddr) -> String {
+    format!("{}:{}", address.ip().to_canonical(), address.port())
+}
+
+/// The address a listener is bound to, for the log.
+pub fn bound_address(listener: &TcpListener) -> String {
+    listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string())
+}

@@ -1,0 +1,135 @@
+//! Work on whole bodies: unpacking a source, packing a result. Small pieces are done in place; large ones on a few
+//! threads, so that one big job does not hold up the event loop. See "What runs beside the loop" in
+//! docs/design-notes.md for the sum.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use mio::Waker;
+
+use crate::daemon::job::Job;
+use crate::daemon::refusal::Refusal;
+use crate::daemon::reply::{Output, Reply};
+use crate::daemon::workers::ConnectionId;
+use crate::exit_code::{ExitCode, WaitStatus};
+use crate::protocol::Version;
+use crate::protocol::lzo::{self, Compressor};
+
+/// Work on more bytes than this leaves the loop: at LZO's half a gigabyte a second it is about two milliseconds.
+const INLINE_BYTES_MAX: u64 = 1 << 20;
+/// Threads for the rest. Two keep one huge body from delaying the next; more would take processors from compilers.
+const THREADS: usize = 2;
+/// The largest source after unpacking, in bytes: four times the largest that travels.
+const SOURCE_BYTES_MAX: usize = 4 << 30;
+
+/// A piece of work.
+#[derive(Debug)]
+pub enum Work {
+    /// Unpack a source into its file.
+    Unpack {
+        /// The job it belongs to.
+        job: Job,
+        /// The LZO stream.
+        compressed: Vec<u8>,
+        /// Where it goes.
+        file: File,
+    },
+    /// Make the reply.
+    Pack {
+        /// The version to answer in.
+        version: Version,
+        /// How the compiler ended.
+        status: WaitStatus,
+        /// What it left.
+        output: Output,
+    },
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub enum Staged {
+    /// The source is in its file.
+    Unpacked(Result<Job, Refusal>),
+    /// The reply is ready to be sent.
+    Packed(io::Result<Reply>),
+}
+
+impl Work {
+    fn is_small(&self) -> bool {
+        match self {
+            Work::Unpack { compressed, .. } => compressed.len() as u64 <= INLINE_BYTES_MAX / 4,
+            Work::Pack { version, output, .. } => !version.compresses() || output.bytes() <= INLINE_BYTES_MAX,
+        }
+    }
+
+    fn run(self, compressor: &mut Compressor) -> Staged {
+        match self {
+            Work::Unpack { job, compressed, file } => {
+                Staged::Unpacked(unpack(&compressed, file).map(|()| job))
+            }
+            Work::Pack { version, status, output } => {
+                Staged::Packed(Reply::finished(version, status, output, compressor))
+            }
+        }
+    }
+}
+
+fn unpack(compressed: &[u8], mut file: File) -> Result<(), Refusal> {
+    let source = lzo::decompress(compressed, SOURCE_BYTES_MAX)
+        .map_err(|error| Refusal::new(ExitCode::IoError, format!("bad request: the source: {error}")))?;
+    file.write_all(&source).map_err(|error| {
+        Refusal::new(ExitCode::IoError, format!("write a temporary file on the server: {error}"))
+    })
+}
+
+/// The threads, started when first needed.
+#[derive(Debug)]
+pub struct Staging {
+    waker: Arc<Waker>,
+    done: (Sender<(ConnectionId, Staged)>, Receiver<(ConnectionId, Staged)>),
+    queue: Option<Sender<(ConnectionId, Work)>>,
+}
+
+impl Staging {
+    /// `waker` wakes the loop when a piece of work is done.
+    pub fn new(waker: Waker) -> Staging {
+        Staging { waker: Arc::new(waker), done: mpsc::channel(), queue: None }
+    }
+
+    /// Does a small piece at once and returns it; queues a large one.
+    pub fn submit(&mut self, id: ConnectionId, work: Work, compressor: &mut Compressor) -> Option<Staged> {
+        if work.is_small() {
+            return Some(work.run(compressor));
+        }
+        let queue = self.queue.get_or_insert_with(|| start_threads(&self.waker, &self.done.0));
+        queue.send((id, work)).expect("BUG: the staging threads live as long as their queue");
+        None
+    }
+
+    /// The next finished piece, if any.
+    pub fn next_done(&mut self) -> Option<(ConnectionId, Staged)> {
+        self.done.1.try_recv().ok()
+    }
+}
+
+fn start_threads(waker: &Arc<Waker>, done: &Sender<(ConnectionId, Staged)>) -> Sender<(ConnectionId, Work)> {
+    let (queue, work) = mpsc::channel::<(ConnectionId, Work)>();
+    let work = Arc::new(Mutex::new(work));
+    for _ in 0..THREADS {
+        let (waker, done, work) = (Arc::clone(waker), done.clone(), Arc::clone(&work));
+        thread::spawn(move || {
+            let mut compressor = Compressor::new();
+            loop {
+                let next = work.lock().expect("BUG: a staging thread panicked").recv();
+                let Ok((id, work)) = next else { return };
+                if done.send((id, work.run(&mut compressor))).is_err() || waker.wake().is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    queue
+}

@@ -1,0 +1,127 @@
+//! The file in which a client tells monitors what it is doing: `state/binstate_PID`.
+//!
+//! An interface shared with distcc 3.4's monitors: 296 bytes in the machine's own byte order, rewritten at each
+//! change of phase, removed at the end. See "State files" in docs/protocol.md. Knows nothing of jobs.
+
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::sys::signal::CleanupFile;
+
+/// Length of a state file, in bytes (the layout of a 64-bit machine).
+pub const STATE_BYTES: usize = 296;
+const MAGIC: u64 = 0x4449_4800;
+const NAME_BYTES: usize = 128;
+const FILE_AT: usize = 24;
+const HOST_AT: usize = FILE_AT + NAME_BYTES;
+const SLOT_AT: usize = HOST_AT + NAME_BYTES;
+const PHASE_AT: usize = SLOT_AT + 4;
+
+/// What a job is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Phase {
+    /// Just started.
+    Startup = 0,
+    /// Waiting for a slot.
+    Blocked = 1,
+    /// Connecting to the server.
+    Connect = 2,
+    /// Preprocessing, locally.
+    Preprocess = 3,
+    /// Sending the request.
+    Send = 4,
+    /// Waiting for the compiler.
+    Compile = 5,
+    /// Receiving the result.
+    Receive = 6,
+    /// Finished.
+    Done = 7,
+}
+
+/// The state file of this process; removed when dropped, also after a fatal signal.
+///
+/// A state that cannot be written must not fail the job: after the first error it is given up silently.
+#[derive(Debug)]
+pub struct StateFile {
+    file: Option<(File, CleanupFile)>,
+    record: [u8; STATE_BYTES],
+}
+
+impl StateFile {
+    /// Prepares the state of one job; the file appears with the first phase. `source` is shown by its basename.
+    pub fn new(source: &OsStr) -> StateFile {
+        let mut record = [0; STATE_BYTES];
+        record[..8].copy_from_slice(&(STATE_BYTES as u64).to_ne_bytes());
+        record[8..16].copy_from_slice(&MAGIC.to_ne_bytes());
+        record[16..24].copy_from_slice(&u64::from(std::process::id()).to_ne_bytes());
+        let base = Path::new(source).file_name().unwrap_or(source);
+        put_name(&mut record[FILE_AT..HOST_AT], base.as_bytes());
+        StateFile { file: None, record }
+    }
+
+    /// Opens the file below the state directory (made if missing).
+    pub fn open(&mut self, state_directory: &Path) {
+        let path = state_directory.join(format!("binstate_{}", std::process::id()));
+        let open = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o666).open(&path);
+        let file = open().or_else(|_| std::fs::create_dir_all(state_directory).and_then(|()| open()));
+        self.file = file.ok().map(|file| (file, CleanupFile::new(&path)));
+    }
+
+    /// Says that the job is in `phase` on slot `slot` of `host`.
+    pub fn set(&mut self, phase: Phase, host: &str, slot: u32) {
+        let Some((file, _)) = &self.file else { return };
+        self.record[HOST_AT..SLOT_AT].fill(0);
+        put_name(&mut self.record[HOST_AT..SLOT_AT], host.as_bytes());
+        self.record[SLOT_AT..PHASE_AT].copy_from_slice(&slot.to_ne_bytes());
+        self.record[PHASE_AT..PHASE_AT + 4].copy_from_slice(&(phase as u32).to_ne_bytes());
+        if file.write_all_at(&self.record, 0).is_err() {
+            self.file = None;
+        }
+    }
+}
+
+/// Copies a name, cut so that its NUL terminator stays.
+fn put_name(field: &mut [u8], name: &[u8]) {
+    let length = name.len().min(field.len() - 1);
+    field[..length].copy_from_slice(&name[..length]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::temp::TempDir;
+
+    #[test]
+    fn the_layout_is_that_of_distcc_34() {
+        let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+        let state = dir.path().join("state");
+        let mut job = StateFile::new(OsStr::new("src/hello.c"));
+        job.open(&state);
+        job.set(Phase::Compile, "build3", 2);
+        let path = state.join(format!("binstate_{}", std::process::id()));
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bytes.len(), 296);
+        assert_eq!(bytes[..8], 296u64.to_ne_bytes());
+        assert_eq!(bytes[8..16], 0x44494800u64.to_ne_bytes());
+        assert_eq!(bytes[16..24], u64::from(std::process::id()).to_ne_bytes());
+        assert_eq!(&bytes[24..32], b"hello.c\0");
+        assert_eq!(&bytes[152..159], b"build3\0");
+        assert_eq!(bytes[280..284], 2u32.to_ne_bytes());
+        assert_eq!(bytes[284..288], 5u32.to_ne_bytes());
+        job.set(Phase::Receive, "b", 2);
+        assert_eq!(&std::fs::read(&path).unwrap()[152..156], b"b\0\0\0");
+        drop(job);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn long_names_are_cut_before_their_terminator() {
+        let job = StateFile::new(OsStr::new(&"x".repeat(300)));
+        assert_eq!(job.record[FILE_AT + NAME_BYTES - 2], b'x');
+        assert_eq!(job.record[FILE_AT + NAME_BYTES - 1], 0);
+    }
+}
