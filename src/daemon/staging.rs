@@ -15,15 +15,16 @@ use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::{Output, Reply};
 use crate::daemon::workers::ConnectionId;
 use crate::exit_code::{ExitCode, WaitStatus};
-use crate::protocol::Version;
+use crate::protocol::limits::BODIES_BYTES_MAX;
 use crate::protocol::lzo::{self, Compressor};
+use crate::protocol::{ProtocolError, Version};
 
 /// Work on more bytes than this leaves the loop: at LZO's half a gigabyte a second it is about two milliseconds.
 const INLINE_BYTES_MAX: u64 = 1 << 20;
 /// Threads for the rest. Two keep one huge body from delaying the next; more would take processors from compilers.
 const THREADS: usize = 2;
-/// The largest source after unpacking, in bytes: four times the largest that travels.
-const SOURCE_BYTES_MAX: usize = 4 << 30;
+/// The largest source after unpacking, in bytes: what an uncompressed one may have. It is unpacked in memory.
+const SOURCE_BYTES_MAX: usize = BODIES_BYTES_MAX as usize;
 
 /// A piece of work.
 #[derive(Debug)]
@@ -78,8 +79,10 @@ impl Work {
 }
 
 fn unpack(compressed: &[u8], mut file: File) -> Result<(), Refusal> {
-    let source = lzo::decompress(compressed, SOURCE_BYTES_MAX)
-        .map_err(|error| Refusal::new(ExitCode::IoError, format!("bad request: the source: {error}")))?;
+    let source = lzo::decompress(compressed, SOURCE_BYTES_MAX).map_err(|error| {
+        let text = format!("bad request: the source: {error}");
+        Refusal::new(ProtocolError::from(error).exit_code(), text)
+    })?;
     file.write_all(&source).map_err(|error| {
         Refusal::new(ExitCode::IoError, format!("write a temporary file on the server: {error}"))
     })
