@@ -28,6 +28,8 @@ const IO_SECONDS_DEFAULT: u64 = 300;
 const SHORT_WITH_VALUE: &[u8] = b"ajNPp";
 
 /// The distributed compiler's server.
+//
+// Of an option given twice the last value counts, as in 3.4: start scripts put the user's options behind their own.
 #[derive(FromArgs, Debug)]
 struct Options {
     /// network, address or name that may connect (ADDR[/BITS]); repeatable
@@ -38,7 +40,7 @@ struct Options {
     allow_private: bool,
     /// compilers at once (default: processors + 2)
     #[argh(option, short = 'j', arg_name = "n")]
-    jobs: Option<i64>,
+    jobs: Vec<i64>,
     /// listen for clients (default, unless standard input is a socket)
     #[argh(switch)]
     daemon: bool,
@@ -47,37 +49,37 @@ struct Options {
     inetd: bool,
     /// port to listen on (default: 3632; 0: any free one, see the log)
     #[argh(option, short = 'p', arg_name = "n")]
-    port: Option<u16>,
+    port: Vec<u16>,
     /// address or name to listen on (default: every IPv6 and IPv4 address)
     #[argh(option, arg_name = "addr")]
-    listen: Option<String>,
+    listen: Vec<String>,
     /// stay in the foreground
     #[argh(switch)]
     no_detach: bool,
     /// user to become when started by root (default: distcc or distccd)
     #[argh(option, arg_name = "name")]
-    user: Option<String>,
+    user: Vec<String>,
     /// lower the priority by so much (default: 5)
     #[argh(option, short = 'N', arg_name = "n")]
-    nice: Option<i32>,
+    nice: Vec<i32>,
     /// adjust the out-of-memory score of the server and its compilers
     #[argh(option, arg_name = "n")]
-    oom_score_adj: Option<i32>,
+    oom_score_adj: Vec<i32>,
     /// end a compiler that runs longer (default: never)
     #[argh(option, arg_name = "secs")]
-    job_lifetime: Option<i64>,
+    job_lifetime: Vec<i64>,
     /// end the server after so many seconds (for tests)
     #[argh(option, arg_name = "secs")]
-    lifetime: Option<u32>,
+    lifetime: Vec<u32>,
     /// write the process id to a file
     #[argh(option, short = 'P', arg_name = "file")]
-    pid_file: Option<PathBuf>,
+    pid_file: Vec<PathBuf>,
     /// append the log to a file (default: syslog)
     #[argh(option, arg_name = "file")]
-    log_file: Option<PathBuf>,
+    log_file: Vec<PathBuf>,
     /// least severity logged: error, warning, notice (default), info, debug
     #[argh(option, arg_name = "level")]
-    log_level: Option<String>,
+    log_level: Vec<String>,
     /// log to standard error
     #[argh(switch)]
     log_stderr: bool,
@@ -101,13 +103,13 @@ struct Options {
     no_fork: bool,
     /// accepted, without effect: option -specs= is always refused
     #[argh(option, hidden_help)]
-    sysroot: Option<PathBuf>,
+    sysroot: Vec<PathBuf>,
     /// the statistics page, not built yet
     #[argh(switch, hidden_help)]
     stats: bool,
     /// its port
     #[argh(option, hidden_help)]
-    stats_port: Option<u16>,
+    stats_port: Vec<u16>,
     /// announcement by multicast DNS, not built yet
     #[argh(switch, hidden_help)]
     zeroconf: bool,
@@ -116,10 +118,10 @@ struct Options {
     auth: bool,
     /// its list of refused principals
     #[argh(option, hidden_help)]
-    blacklist: Option<PathBuf>,
+    blacklist: Vec<PathBuf>,
     /// its list of admitted principals
     #[argh(option, hidden_help)]
-    whitelist: Option<PathBuf>,
+    whitelist: Vec<PathBuf>,
     /// show the server's principal, not in this build
     #[argh(switch, hidden_help)]
     show_principal: bool,
@@ -133,6 +135,7 @@ struct Options {
 
 /// Runs the daemon.
 pub fn run(argv: &[OsString]) -> i32 {
+    process::close_inherited_descriptors();
     let stdin_is_socket = net::peer_of(std::io::stdin().as_fd()).is_some();
     log::set("distccd", Level::Notice, if stdin_is_socket { Sink::Syslog } else { Sink::Stderr });
     match start(argv, stdin_is_socket) {
@@ -158,7 +161,7 @@ fn parse(argv: &[OsString]) -> Result<Option<Options>, ExitCode> {
             log_error!("{}: not UTF-8", word.display());
             return Err(ExitCode::BadArguments);
         };
-        separate_value(word, &mut words);
+        separate_value(word, &mut words)?;
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match Options::from_args(&["distccd"], &words) {
@@ -168,7 +171,9 @@ fn parse(argv: &[OsString]) -> Result<Option<Options>, ExitCode> {
         }
         Ok(options) => Ok(Some(options)),
         Err(early) if early.status.is_ok() => {
-            print!("{}", early.output);
+            // argh's first line lists every option in one line of some 300 columns.
+            let (_, body) = early.output.split_once('\n').unwrap_or_default();
+            print!("Usage: distccd [OPTION]...\n{body}");
             Ok(None)
         }
         Err(early) => {
@@ -182,19 +187,24 @@ fn parse(argv: &[OsString]) -> Result<Option<Options>, ExitCode> {
 }
 
 /// Turns `--option=value` and `-j4` into two words, which is the form argh takes.
-fn separate_value(word: &str, words: &mut Vec<String>) {
+fn separate_value(word: &str, words: &mut Vec<String>) -> Result<(), ExitCode> {
     if let Some((option, value)) = word.split_once('=').filter(|_| word.starts_with("--")) {
+        // What is complete by itself is a switch; its value would become a stray word and be ignored.
+        if Options::from_args(&["distccd"], &[option]).is_ok() {
+            return Err(bad_option(option, value, "this option takes no value"));
+        }
         words.extend([option.to_string(), value.to_string()]);
-        return;
+        return Ok(());
     }
     let bytes = word.as_bytes();
     if bytes.len() > 2 && bytes[0] == b'-' && SHORT_WITH_VALUE.contains(&bytes[1]) && word.is_char_boundary(2)
     {
         let (option, value) = word.split_at(2);
         words.extend([option.to_string(), value.strip_prefix('=').unwrap_or(value).to_string()]);
-        return;
+        return Ok(());
     }
     words.push(word.to_string());
+    Ok(())
 }
 
 fn version() -> String {
@@ -206,29 +216,28 @@ fn version() -> String {
     )
 }
 
-fn configure(options: Options, stdin_is_socket: bool) -> Result<Config, ExitCode> {
+fn configure(mut options: Options, stdin_is_socket: bool) -> Result<Config, ExitCode> {
     for (given, option) in [
         (options.auth, "--auth"),
-        (options.blacklist.is_some(), "--blacklist"),
-        (options.whitelist.is_some(), "--whitelist"),
+        (!options.blacklist.is_empty(), "--blacklist"),
+        (!options.whitelist.is_empty(), "--whitelist"),
+        (options.show_principal, "--show-principal"),
     ] {
         if given {
             log_error!("{option}: this build has no GSS-API; it is not built yet");
             return Err(ExitCode::BadArguments);
         }
     }
-    for (given, option) in [
-        (options.stats || options.stats_port.is_some(), "--stats"),
-        (options.zeroconf, "--zeroconf"),
-        (options.show_principal, "--show-principal"),
-    ] {
+    for (given, option) in
+        [(options.stats || !options.stats_port.is_empty(), "--stats"), (options.zeroconf, "--zeroconf")]
+    {
         if given {
             log_warning!("{option}: not built yet, ignored");
         }
     }
     let inetd = options.inetd || (!options.daemon && !options.wizard && stdin_is_socket);
     let log_level = log_level(&options);
-    let jobs = match options.jobs {
+    let jobs = match options.jobs.last().copied() {
         None => process::processors_online() + EXTRA_JOBS,
         Some(jobs) if jobs >= 1 => usize::try_from(jobs).unwrap_or(usize::MAX).min(JOBS_MAX),
         Some(jobs) => return Err(bad_option("--jobs", jobs, "want at least 1")),
@@ -239,16 +248,17 @@ fn configure(options: Options, stdin_is_socket: bool) -> Result<Config, ExitCode
         jobs,
         job_lifetime: options
             .job_lifetime
+            .pop()
             .and_then(|seconds| u64::try_from(seconds).ok())
             .filter(|s| *s > 0)
             .map(Duration::from_secs),
-        lifetime: options.lifetime.filter(|seconds| *seconds > 0),
-        nice: options.nice.unwrap_or(NICE_DEFAULT),
-        oom_score_adjustment: options.oom_score_adj,
-        pid_file: options.pid_file.map(|path| std::path::absolute(&path).unwrap_or(path)),
-        user: options.user,
+        lifetime: options.lifetime.pop().filter(|seconds| *seconds > 0),
+        nice: options.nice.pop().unwrap_or(NICE_DEFAULT),
+        oom_score_adjustment: options.oom_score_adj.pop(),
+        pid_file: options.pid_file.pop().map(|path| std::path::absolute(&path).unwrap_or(path)),
+        user: options.user.pop(),
         any_compiler: options.enable_tcp_insecure || options.make_me_a_botnet,
-        log: match (options.log_stderr || options.wizard, options.log_file) {
+        log: match (options.log_stderr || options.wizard, options.log_file.pop()) {
             (true, _) => LogTarget::Stderr,
             (false, Some(path)) => LogTarget::File(path),
             (false, None) => LogTarget::Syslog,
@@ -267,7 +277,7 @@ fn log_level(options: &Options) -> Level {
     if options.verbose || options.wizard {
         return Level::Debug;
     }
-    let Some(name) = &options.log_level else { return Level::Notice };
+    let Some(name) = options.log_level.last() else { return Level::Notice };
     Level::from_name(name).unwrap_or_else(|| {
         log_warning!("--log-level {name}: no such level; logging at notice");
         Level::Notice
@@ -278,8 +288,8 @@ fn mode(options: &Options, inetd: bool) -> Result<Mode, ExitCode> {
     if inetd {
         return Ok(Mode::Inetd);
     }
-    let port = options.port.unwrap_or(PORT_DEFAULT);
-    let addresses = match &options.listen {
+    let port = options.port.last().copied().unwrap_or(PORT_DEFAULT);
+    let addresses = match options.listen.last() {
         None => Vec::new(),
         Some(name) => match resolve::addresses(name, port, Instant::now() + RESOLVE_TIME_MAX) {
             Ok(mut addresses) => {
@@ -360,6 +370,7 @@ mod tests {
             &["-j7", "-p99", "-a10.0.0.0/8", "-N3"],
             &["-j", "7", "-p", "99", "-a", "10.0.0.0/8", "-N", "3"],
             &["stray", "-j7", "words", "-p=99", "--allow=10.0.0.0/8", "--nice", "3"],
+            &["-j1", "--nice=1", "--port=1", "-p99", "-a", "10.0.0.0/8", "--nice", "3", "--jobs=7"],
         ] {
             let config = config(words).unwrap();
             assert_eq!((config.jobs, config.nice), (7, 3), "{words:?}");
@@ -385,6 +396,7 @@ mod tests {
             &["--allow", "10.0.0.0/99"],
             &["--listen", "no-such-host.invalid"],
             &["--auth"],
+            &["--no-detach=yes"],
         ] {
             assert_eq!(config(words).unwrap_err(), ExitCode::BadArguments, "{words:?}");
         }

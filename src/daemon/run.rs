@@ -3,6 +3,7 @@
 //! The order matters and is that of 3.4: the log is opened by the user the daemon will be, and a port that cannot be
 //! bound is reported before the daemon leaves the terminal.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -33,9 +34,6 @@ static LOG_FILE: OnceLock<(PathBuf, Level)> = OnceLock::new();
 
 /// Serves until told to stop. `Ok(signal)` is the signal it ended for, to be passed on to whoever waits for it.
 pub fn run(config: Config) -> Result<Option<i32>, ExitCode> {
-    if let Some(seconds) = config.lifetime {
-        process::set_alarm(seconds);
-    }
     if config.nice != 0
         && let Err(error) = process::be_nice(config.nice)
     {
@@ -58,6 +56,9 @@ pub fn run(config: Config) -> Result<Option<i32>, ExitCode> {
         Mode::Inetd => serve_one(&config, policy),
         Mode::Standalone { addresses, port, detach } => {
             let listeners = listen(&config, &addresses, port)?;
+            // Written early, so that a file that cannot be written keeps the daemon from starting.
+            let own = std::process::id() as i32;
+            config.pid_file.as_deref().map(|path| PidFile::write(path, own)).transpose()?;
             if detach {
                 // The parent writes the process id, so that it is there when whoever started us goes on.
                 if let Fork::Parent(child) = process::fork().map_err(could_not("fork"))? {
@@ -67,8 +68,6 @@ pub fn run(config: Config) -> Result<Option<i32>, ExitCode> {
                 process::detach_from_terminal().map_err(could_not("leave the terminal"))?;
             } else {
                 process::lead_group();
-                let own = std::process::id() as i32;
-                config.pid_file.as_deref().map(|path| PidFile::write(path, own)).transpose()?;
             }
             let _pid_file = config.pid_file.as_deref().map(PidFile::guard);
             serve(&config, policy, listeners)
@@ -141,12 +140,11 @@ fn reopen_log() {
 
 fn compiler_policy(config: &Config) -> Result<Policy, ExitCode> {
     if let Some(file) = &config.environment.command_list {
-        return Ok(compilers::command_list(file, config.environment.command_list_words).unwrap_or_else(
-            |problem| {
-                log_error!("{problem}");
-                Policy::Masqueraded(Vec::new())
-            },
-        ));
+        let words = config.environment.command_list_words;
+        return Ok(compilers::command_list(file, words).unwrap_or_else(|problem| {
+            log_error!("{problem}");
+            Policy::CommandList { commands: HashMap::new(), words, file: file.clone() }
+        }));
     }
     if config.any_compiler {
         return Ok(Policy::Anything);
@@ -189,8 +187,17 @@ fn service(config: &Config, policy: Policy) -> Service {
     }
 }
 
+fn new_server(config: &Config, policy: Policy) -> Result<Server, ExitCode> {
+    let server = Server::new(service(config, policy)).map_err(could_not("set up the event loop"))?;
+    // Only now: a fork would lose the alarm, and the server takes it for a signal to stop.
+    if let Some(seconds) = config.lifetime {
+        process::set_alarm(seconds);
+    }
+    Ok(server)
+}
+
 fn serve_one(config: &Config, policy: Policy) -> Result<Option<i32>, ExitCode> {
-    let mut server = Server::new(service(config, policy)).map_err(could_not("set up the event loop"))?;
+    let mut server = new_server(config, policy)?;
     let streams =
         process::duplicate_descriptor(0).and_then(|reader| Ok((reader, process::duplicate_descriptor(1)?)));
     let (reader, writer) = streams.map_err(could_not("take over standard input and output"))?;
@@ -200,7 +207,7 @@ fn serve_one(config: &Config, policy: Policy) -> Result<Option<i32>, ExitCode> {
 }
 
 fn serve(config: &Config, policy: Policy, listeners: Vec<TcpListener>) -> Result<Option<i32>, ExitCode> {
-    let mut server = Server::new(service(config, policy)).map_err(could_not("set up the event loop"))?;
+    let mut server = new_server(config, policy)?;
     for listener in listeners {
         log_notice!("listening on {}", bound_address(&listener));
         server.listen(listener).map_err(could_not("watch the listening socket"))?;

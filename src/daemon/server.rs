@@ -20,7 +20,7 @@ use crate::exit_code::ExitCode;
 use crate::protocol::lzo::Compressor;
 use crate::sys::child;
 use crate::sys::net;
-use crate::sys::signal::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SignalFile};
+use crate::sys::signal::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGTERM, SignalFile};
 use crate::{log_error, log_info, log_notice, log_warning};
 
 const SIGNALS: Token = Token(0);
@@ -103,7 +103,7 @@ impl Server {
     /// Prepares the loop. Call it before any thread is started: it blocks the signals it reads.
     pub fn new(service: Service) -> io::Result<Server> {
         let poll = Poll::new()?;
-        let signals = SignalFile::open(&[SIGCHLD, SIGTERM, SIGINT, SIGHUP])?;
+        let signals = SignalFile::open(&[SIGCHLD, SIGTERM, SIGINT, SIGALRM, SIGHUP])?;
         let signal_fd = signals.file().as_raw_fd();
         poll.registry().register(&mut SourceFd(&signal_fd), SIGNALS, Interest::READABLE)?;
         let staging = Staging::new(Waker::new(poll.registry(), STAGED)?);

@@ -140,6 +140,13 @@ pub fn forget_standard_streams() -> io::Result<()> {
     redirect_to_null(0..2)
 }
 
+/// Closes every descriptor but the standard streams, so that neither a daemon nor its compilers hold what they
+/// happened to be started with: the pipe of a script, the terminal of a user. Call it before anything is opened.
+pub fn close_inherited_descriptors() {
+    // SAFETY: by the contract above nobody owns these descriptors. On kernels without the call they stay open.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+}
+
 fn redirect_to_null(streams: std::ops::Range<libc::c_int>) -> io::Result<()> {
     // SAFETY: the path is NUL-terminated; dup2 onto a standard stream replaces what nobody uses any more.
     unsafe {
