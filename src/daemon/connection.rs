@@ -280,7 +280,8 @@ impl Connection {
             }
             RequestEvent::Arguments(argv) => {
                 let command = AcceptedCommand::judge(argv, context.workshop)?;
-                log_info!("compile from {} to {}", command.source_name(), command.object_name());
+                let [source, object] = command.base_names();
+                log_info!("compile from {source} to {object}");
                 self.summary.compiler = command.compiler_name();
                 self.summary.source = command.source_name();
                 receiving.command = Some(command);

@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::compiler_args::{self, ServerCompile};
 use crate::daemon::compilers::{Compilers, Program};
@@ -58,9 +58,11 @@ impl AcceptedCommand {
         self.compile.source().display().to_string()
     }
 
-    /// The object's name as the client gave it.
-    pub fn object_name(&self) -> String {
-        self.compile.output().display().to_string()
+    /// Source and object without their directories, for the line that announces the job.
+    pub fn base_names(&self) -> [String; 2] {
+        [self.compile.source(), self.compile.output()].map(|name| {
+            Path::new(name).file_name().unwrap_or_default().display().to_string()
+        })
     }
 }
 
