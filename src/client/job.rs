@@ -37,6 +37,9 @@ const CONNECT_TIMEOUTS_MAX: u32 = 3;
 /// How many hosts are tried while failures are not remembered (DISTCC_BACKOFF_PERIOD=0).
 const ATTEMPTS_WITHOUT_BACKOFF_MAX: usize = 3;
 
+/// Why no host compiles a job, when each one's reason has been said before.
+const NO_HOST_LEFT: &str = "every host is down, failed a short time ago, or cannot do this job";
+
 /// A failure to distribute: the code to exit with if nothing may run here instead, and the cause.
 type Failure = (ExitCode, String);
 
@@ -149,14 +152,14 @@ fn try_hosts(
     let patience = session.settings.connect_timeout * CONNECT_TIMEOUTS_MAX;
     let mut failed: Vec<&Host> = Vec::new();
     let mut time_lost = Duration::ZERO;
-    let mut last: Failure = (ExitCode::NoHosts, "every host is down or failed a short time ago".into());
+    let mut last = ExitCode::NoHosts;
     loop {
         let mut usable = list.usable(&backoff, SystemTime::now());
         usable.retain(|host| !failed.contains(host));
         let too_many =
             session.settings.backoff_period.is_zero() && failed.len() >= ATTEMPTS_WITHOUT_BACKOFF_MAX;
         if usable.is_empty() || too_many || time_lost >= patience {
-            return Err(last);
+            return Err((last, NO_HOST_LEFT.into()));
         }
         let (slots, state) = (session.slots.as_ref().expect("BUG: checked by prepare"), &mut session.state);
         let lease = slots
@@ -185,10 +188,15 @@ fn try_hosts(
                 return Ok(status.shell_code());
             }
             Err(Fault::Job(code, cause)) => return Err((code, format!("{}: {cause}", host.word))),
+            Err(Fault::Unfit(code, cause)) => {
+                session.warn_once(&format!("{}: {cause}", host.word));
+                last = code;
+                failed.push(host);
+            }
             Err(Fault::Host(code, cause)) => {
-                last = (code, format!("{}: {cause}", host.word));
-                session.warn_once(&format!("{}; leaving this host alone for a while", last.1));
+                session.warn_once(&format!("{}: {cause}; leaving this host alone for a while", host.word));
                 let _ = backoff.mark(host);
+                last = code;
                 time_lost += began.elapsed();
                 failed.push(host);
             }

@@ -239,6 +239,11 @@ impl Daemon {
         self.log().matches(" COMPILE_OK ").count()
     }
 
+    /// How many jobs its compilers have finished, with success or without.
+    pub fn compilations(&self) -> usize {
+        self.jobs_done() + self.log().matches(" COMPILE_ERROR ").count()
+    }
+
     /// Waits until it has compiled so many jobs.
     #[track_caller]
     pub fn wait_for_jobs(&self, count: usize) {

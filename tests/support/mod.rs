@@ -14,6 +14,7 @@
 
 mod command;
 mod daemon;
+mod farm;
 mod sandbox;
 mod tools;
 mod tree;

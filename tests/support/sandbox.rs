@@ -114,14 +114,18 @@ impl Sandbox {
         fs::create_dir(self.work("")).unwrap();
     }
 
-    /// Writes a program (a shell script) to `directory`.
+    /// Writes a program, the shell script `body`: `script("bin/fakecc", "exit 1\n")`.
     pub fn script(&self, path: impl AsRef<Path>, body: &str) -> PathBuf {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        // Written under another name: a script that is executed must not be open for writing in a process that is
-        // being started meanwhile.
-        fs::write(&path, format!("#!/bin/sh\n{body}")).unwrap();
-        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        // By another process: one that this process starts meanwhile would inherit the open file, and a script that
+        // is open for writing cannot be executed.
+        let status = std::process::Command::new("/bin/sh")
+            .args(["-c", "printf '#!/bin/sh\\n%s' \"$1\" > \"$0\" && chmod 755 \"$0\""])
+            .arg(&path)
+            .arg(body)
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "write {}", path.display());
         path
     }
 
