@@ -141,7 +141,9 @@ fn a_refusal_leaves_real_clients_with_a_result_and_a_reason() {
     assert!(run.status.success(), "{run}");
     assert_eq!(run.err_lines_with("start distccd with --allow 127.0.0.1"), 1, "{run}");
 
-    let run = place.sandbox.debian_distcc(["gcc", "-c", "a.c", "-o", "theirs.o"]).hosts(&host).run();
+    let run = place.sandbox.debian_distcc(["gcc", "-c", "a.c", "-o", "theirs.o"]).hosts(&host);
+    // A directory of its own, where it does not find that this host is left alone for a while.
+    let run = run.env("DISTCC_DIR", place.path("marks")).run();
     assert!(run.status.success(), "{run}");
     assert_eq!(place.sandbox.read("ours.o"), place.sandbox.read("theirs.o"));
     daemon.wait_for_lines("denied by access list", 2);
@@ -168,7 +170,8 @@ fn a_refused_compiler_leaves_real_clients_with_a_result_and_a_reason() {
     assert_eq!(run.err_lines_with("ln -s $(command -v distcc)"), 1, "{run}");
     assert!(run.err().contains("strange-gcc"), "{run}");
     let theirs = ["strange-gcc", "-c", "a.c", "-o", "theirs.o"];
-    let run = place.sandbox.debian_distcc(theirs).env("PATH", &path).hosts(&daemon.guard.host()).run();
+    let run = place.sandbox.debian_distcc(theirs).env("PATH", &path).env("DISTCC_DIR", place.path("marks"));
+    let run = run.hosts(&daemon.guard.host()).run();
     assert!(run.status.success(), "{run}");
     assert_eq!(place.sandbox.read("ours.o"), place.sandbox.read("theirs.o"));
     // The server has a reason in its log, too, and goes on.

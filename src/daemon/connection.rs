@@ -399,6 +399,7 @@ impl Connection {
         let name = running.command().compiler_name();
         match status.code() {
             Some(0) => log_info!("{name} {} on localhost completed ok", self.summary.source),
+            Some(1) => log_info!("{name} {} on localhost failed", self.summary.source),
             _ => log_info!("{name} {} on localhost failed with {status}", self.summary.source),
         }
         let (output, remains) = running.collect();

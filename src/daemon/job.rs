@@ -60,9 +60,8 @@ impl AcceptedCommand {
 
     /// Source and object without their directories, for the line that announces the job.
     pub fn base_names(&self) -> [String; 2] {
-        [self.compile.source(), self.compile.output()].map(|name| {
-            Path::new(name).file_name().unwrap_or_default().display().to_string()
-        })
+        [self.compile.source(), self.compile.output()]
+            .map(|name| Path::new(name).file_name().unwrap_or_default().display().to_string())
     }
 }
 
