@@ -166,9 +166,11 @@ fn compilers_do_not_survive_a_daemon_that_is_killed() {
 fn lifetime_ends_the_daemon() {
     let place = Place::new();
     let mut daemon = place.start(&["--lifetime", "1"]);
-    daemon.assert_serves();
+    let reply = daemon.ask(&job("sleep 1.2; printf x >$out")).unwrap();
+    assert_eq!((reply.status, reply.object.as_slice()), (0, b"x".as_slice()));
     let status = daemon.guard.wait();
     assert_eq!(status.signal(), Some(14), "{status}: {}", daemon.guard.log());
+    place.sandbox.finish([]);
 }
 
 #[test]

@@ -8,7 +8,6 @@ mod support;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
 use std::time::Instant;
 
 use raw::{Daemon, Place, SOON, ask, is_alive, is_root, job, request, wait_for_end};
@@ -133,14 +132,15 @@ fn a_port_in_use_is_told_also_when_detaching() {
 
 #[test]
 fn without_a_masquerade_directory_nothing_starts() {
-    if Path::new("/usr/lib/distcc").is_dir() || Path::new("/usr/local/lib/distcc").is_dir() {
-        eprintln!("skipped: this machine has a masquerade directory of its own");
-        return;
-    }
     let place = Place::new();
     fs::remove_dir_all(place.path("lib/distcc")).unwrap();
+    // A machine with Debian's distcc has a directory of its own, so /usr is hidden; our binary needs nothing there.
+    let hidden = "mount -t tmpfs none /usr/local && mount -t tmpfs none /usr/lib && exec \"$@\"";
+    let namespace = if is_root() { ["--mount"].as_slice() } else { &["--mount", "--map-root-user"] };
     for options in [["--daemon", "--no-detach"].as_slice(), &["--daemon"], &["--inetd"]] {
-        let run = distccd(&place, options).args(["--port", "0", "--log-stderr"]).run();
+        let run = place.sandbox.command("/usr/bin/unshare").args(namespace);
+        let run = run.args(["/bin/sh", "-c", hidden, "sh"]).args([place.path("bin/distccd")]).args(options);
+        let run = run.args(["--port", "0", "--log-stderr"]).run();
         refused(&run, 110, &["CRITICAL", "lib/distcc", "update-distcc-symlinks", "ln -s"]);
     }
     let daemon = place.start(&["--enable-tcp-insecure"]);
@@ -493,6 +493,28 @@ fn compilers_see_the_daemons_environment_and_a_private_directory() {
     // The fourth is the directory that is listed.
     assert_eq!(open, 4, "{reply:?}");
     place.finish(daemon);
+}
+
+#[test]
+fn descriptors_that_happen_to_be_open_are_not_kept() {
+    let place = Place::new();
+    let port = free_port();
+    let running = place
+        .sandbox
+        .command("/bin/sh")
+        .args(["-c", "exec 7</dev/zero 8>/dev/full; exec \"$@\"", "sh"])
+        .args([place.path("bin/distccd")])
+        .args(["--wizard", "--listen", "127.0.0.1", "--port", &port.to_string()])
+        .start();
+    wait_until("the daemon", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let open: Vec<String> = fs::read_dir(format!("/proc/{}/fd", running.id()))
+        .unwrap()
+        .map(|entry| fs::read_link(entry.unwrap().path()).unwrap_or_default().display().to_string())
+        .collect();
+    assert!(!open.iter().any(|path| path == "/dev/zero" || path == "/dev/full"), "{open:?}");
+    running.signal("TERM");
+    running.finish();
+    place.sandbox.finish([]);
 }
 
 #[test]

@@ -18,8 +18,8 @@ use crate::daemon::job::{AcceptedCommand, Job, Remains, RunningJob, Workshop};
 use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::{Reply, Sent};
 use crate::daemon::staging::{Staged, Work};
+use crate::daemon::summary::Summary;
 use crate::exit_code::{ExitCode, WaitStatus};
-use crate::log::{self, Level};
 use crate::protocol::limits::RequestLimits;
 use crate::protocol::lzo::Compressor;
 use crate::protocol::packet::HEADER_BYTES;
@@ -142,16 +142,6 @@ struct Body {
     file: File,
     /// The compressed stream, which can only be unpacked whole.
     compressed: Vec<u8>,
-}
-
-/// What the log will say of the job.
-#[derive(Debug, Default)]
-struct Summary {
-    result: Option<&'static str>,
-    status: Option<WaitStatus>,
-    code: i32,
-    compiler: String,
-    source: String,
 }
 
 impl Connection {
@@ -538,25 +528,7 @@ impl Connection {
 
     /// Writes the line that statistics scripts read.
     pub fn log_summary(&self, now: Instant) {
-        let Some(result) = self.summary.result else { return };
-        let status = self.summary.status.unwrap_or(WaitStatus(0));
-        let milliseconds = now.duration_since(self.began).as_millis();
-        let what = match result {
-            "COMPILE_OK" | "COMPILE_ERROR" => format!(" {} {}", self.summary.compiler, self.summary.source),
-            _ => String::new(),
-        };
-        log::write(
-            Level::Notice,
-            Some("dcc_job_summary"),
-            format_args!(
-                "client: {} {result} exit:{} sig:{} core:{} ret:{} time:{milliseconds}ms{what}",
-                self.peer,
-                status.code().unwrap_or(0),
-                status.signal().unwrap_or(0),
-                i32::from(status.dumped_core()),
-                self.summary.code,
-            ),
-        );
+        self.summary.log(&self.peer, now.duration_since(self.began));
     }
 }
 

@@ -13,6 +13,7 @@ pub mod connection;
 pub mod job;
 pub mod reply;
 pub mod staging;
+pub mod summary;
 pub mod workers;
 
 pub mod access;

@@ -1,0 +1,45 @@
+//! The summary of a job in the log: one line of a form that people's scripts have read since 3.4.
+
+use std::time::Duration;
+
+use crate::exit_code::WaitStatus;
+use crate::log::{self, Level};
+
+/// What the log will say of a job.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// The word for how it ended; none while that is open.
+    pub result: Option<&'static str>,
+    /// How the compiler ended, if one ran.
+    pub status: Option<WaitStatus>,
+    /// The number of our own reason, 0 if the compiler had the last word.
+    pub code: i32,
+    /// The compiler's name.
+    pub compiler: String,
+    /// The source's name as the client gave it.
+    pub source: String,
+}
+
+impl Summary {
+    /// Writes the line, unless there is nothing to say yet.
+    pub fn log(&self, peer: &str, time: Duration) {
+        let Some(result) = self.result else { return };
+        let status = self.status.unwrap_or(WaitStatus(0));
+        let what = match result {
+            "COMPILE_OK" | "COMPILE_ERROR" => format!(" {} {}", self.compiler, self.source),
+            _ => String::new(),
+        };
+        log::write(
+            Level::Notice,
+            Some("dcc_job_summary"),
+            format_args!(
+                "client: {peer} {result} exit:{} sig:{} core:{} ret:{} time:{}ms{what}",
+                status.code().unwrap_or(0),
+                status.signal().unwrap_or(0),
+                i32::from(status.dumped_core()),
+                self.code,
+                time.as_millis(),
+            ),
+        );
+    }
+}
