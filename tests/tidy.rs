@@ -304,7 +304,9 @@ fn declared_options() -> BTreeSet<String> {
         if attribute.starts_with("positional") {
             continue;
         }
-        options.insert(format!("--{}", field.replace('_', "-")));
+        let long =
+            attribute.split_once("long = \"").map(|(_, rest)| rest.split('"').next().unwrap().to_owned());
+        options.insert(format!("--{}", long.unwrap_or(field.replace('_', "-"))));
         if let Some((_, short)) = attribute.split_once("short = '") {
             options.insert(format!("-{}", &short[..1]));
         }

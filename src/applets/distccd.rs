@@ -96,14 +96,14 @@ struct Options {
     #[argh(switch, hidden_help)]
     make_me_a_botnet: bool,
     /// accepted, without effect
-    #[argh(switch, hidden_help)]
-    no_fifo: bool,
+    #[argh(switch, hidden_help, long = "no-fifo")]
+    _no_fifo: bool,
     /// accepted, without effect: there is one process anyway
-    #[argh(switch, hidden_help)]
-    no_fork: bool,
+    #[argh(switch, hidden_help, long = "no-fork")]
+    _no_fork: bool,
     /// accepted, without effect: option -specs= is always refused
-    #[argh(option, hidden_help)]
-    sysroot: Vec<PathBuf>,
+    #[argh(option, hidden_help, long = "sysroot")]
+    _sysroot: Vec<PathBuf>,
     /// the statistics page, not built yet
     #[argh(switch, hidden_help)]
     stats: bool,
@@ -129,8 +129,8 @@ struct Options {
     #[argh(switch)]
     version: bool,
     /// words that are no options are ignored, as in 3.4
-    #[argh(positional, hidden_help)]
-    ignored: Vec<String>,
+    #[argh(positional, hidden_help, arg_name = "ignored")]
+    _ignored: Vec<String>,
 }
 
 /// Runs the daemon.

@@ -10,9 +10,12 @@ mod distcc;
 mod distccd;
 mod unbuilt;
 
+/// A program: its arguments, its own name first, to its exit status.
+type Applet = fn(&[OsString]) -> i32;
+
 /// The programs with a name of their own. Any other name is the client's: `distcc` itself, or a compiler that it
 /// stands in for.
-const APPLETS: &[(&str, fn(&[OsString]) -> i32)] = &[
+const APPLETS: &[(&str, Applet)] = &[
     ("distccd", distccd::run),
     ("lsdistcc", unbuilt::run),
     ("pump", unbuilt::run),
@@ -29,7 +32,7 @@ pub fn run(argv: Vec<OsString>) -> i32 {
     };
     let name = basename(program);
     let applet =
-        APPLETS.iter().find(|(applet, _)| name == *applet).map_or(distcc::run as fn(&[_]) -> _, |row| row.1);
+        APPLETS.iter().find(|(applet, _)| name == *applet).map_or(distcc::run as Applet, |(_, run)| *run);
     applet(&argv)
 }
 

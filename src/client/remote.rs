@@ -201,11 +201,8 @@ pub fn receive(
             let (used, event) = decoder.next(&buffer[at..filled]).map_err(ConversationError::Protocol)?;
             at += used;
             match event {
-                Some(event) => {
-                    if receiver.on_event(event)? {
-                        return Ok(receiver.reply);
-                    }
-                }
+                Some(ResponseEvent::End) => return Ok(receiver.reply),
+                Some(event) => receiver.on_event(event)?,
                 None if used == 0 => break,
                 None => {}
             }
@@ -226,8 +223,8 @@ struct Receiver<'a> {
 }
 
 impl Receiver<'_> {
-    /// Takes one event; true at the end of the reply.
-    fn on_event(&mut self, event: ResponseEvent<'_>) -> Result<bool, ConversationError> {
+    /// Takes one event before the end of the reply.
+    fn on_event(&mut self, event: ResponseEvent<'_>) -> Result<(), ConversationError> {
         match event {
             ResponseEvent::Status(status) => self.reply.status = status,
             ResponseEvent::BodyStart { kind, bytes } => {
@@ -255,9 +252,9 @@ impl Receiver<'_> {
             ResponseEvent::ObjectAfterFailure { bytes } => {
                 crate::log_error!("the server announced an object of {bytes} bytes after a failure");
             }
-            ResponseEvent::End => return Ok(true),
+            ResponseEvent::End => unreachable!("BUG: the loop takes the end itself"),
         }
-        Ok(false)
+        Ok(())
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), ConversationError> {

@@ -67,7 +67,9 @@ impl Opening {
             }
         };
         net::set_silence_limit(connection.input(), settings.io_timeout)?;
-        net::set_silence_limit(connection.output(), settings.io_timeout)?;
+        if connection.to_host.is_some() {
+            net::set_silence_limit(connection.output(), settings.io_timeout)?;
+        }
         Ok(connection)
     }
 }

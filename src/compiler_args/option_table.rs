@@ -110,29 +110,24 @@ const fn row(name: &'static str, value: Value, role: Role) -> OptionRow {
 /// Finds the row for a word that starts with `-`: the longest name that fits.
 pub(super) fn find(word: &OsStr) -> Option<&'static OptionRow> {
     let bytes = word.as_bytes();
-    let longest = bytes.len().min(NAME_BYTES_MAX);
-    (1..=longest).rev().find_map(|len| {
-        let found = OPTIONS.binary_search_by(|row| row.name.as_bytes().cmp(&bytes[..len])).ok()?;
-        let row = &OPTIONS[found];
+    let mut key = bytes;
+    loop {
+        // The names that begin the key are sorted before it, and all begin with each other: the last name up to the
+        // key begins it, or shares with it whatever name does.
+        let after = OPTIONS.partition_point(|row| row.name.as_bytes() <= key);
+        let row = &OPTIONS[after.checked_sub(1)?];
+        let shared = row.name.bytes().zip(key).take_while(|(one, other)| one == *other).count();
+        let is_beginning = shared == row.name.len();
         let fits = match row.value {
-            Value::None | Value::Separate => len == bytes.len(),
+            Value::None | Value::Separate => shared == bytes.len(),
             Value::Joined | Value::Either => true,
         };
-        fits.then_some(row)
-    })
-}
-
-/// The length of the longest name, in bytes: no search needs to look at more of a word.
-const NAME_BYTES_MAX: usize = {
-    let (mut max, mut at) = (0, 0);
-    while at < OPTIONS.len() {
-        if OPTIONS[at].name.len() > max {
-            max = OPTIONS[at].name.len();
+        if is_beginning && fits {
+            return Some(row);
         }
-        at += 1;
+        key = &key[..if is_beginning { shared.checked_sub(1)? } else { shared }];
     }
-    max
-};
+}
 
 /// Sorted by name, bytewise.
 #[rustfmt::skip]

@@ -138,7 +138,7 @@ struct Receiving {
 /// The source on its way to the job's directory.
 #[derive(Debug)]
 struct Body {
-    job: Job,
+    job: Box<Job>,
     file: File,
     /// The compressed stream, which can only be unpacked whole.
     compressed: Vec<u8>,
@@ -182,7 +182,7 @@ impl Connection {
             }
             (State::Staging, Event::Staged(Staged::Unpacked(job))) => self.unpacked(job, context),
             (State::Staging, Event::Staged(Staged::Packed(reply))) => self.packed(reply, context),
-            (State::Waiting(job), Event::Slot) => self.start(job, context),
+            (State::Waiting(job), Event::Slot) => self.start(*job, context),
             (State::Compiling { running, cut_short, .. }, Event::Exited(status)) => {
                 self.exited(*running, status, cut_short, context)
             }
@@ -279,7 +279,7 @@ impl Connection {
             RequestEvent::BodyStart { .. } => {
                 let command = receiving.command.take().expect("BUG: a body before the arguments");
                 let (job, file) = Job::prepare(command, context.workshop).map_err(no_room)?;
-                receiving.body = Some(Body { job, file, compressed: Vec::new() });
+                receiving.body = Some(Body { job: Box::new(job), file, compressed: Vec::new() });
             }
             RequestEvent::BodyPart(bytes) => {
                 let body = receiving.body.as_mut().expect("BUG: a part before its body");
@@ -311,10 +311,10 @@ impl Connection {
     }
 
     /// The source is in place: the job waits for its turn.
-    fn unpacked(&mut self, job: Result<Job, Refusal>, context: &mut Context<'_>) -> Next {
+    fn unpacked(&mut self, job: Result<Box<Job>, Refusal>, context: &mut Context<'_>) -> Next {
         match job {
             Ok(job) => {
-                self.state = State::Waiting(Box::new(job));
+                self.state = State::Waiting(job);
                 Next::Queue
             }
             Err(refusal) => self.refuse(refusal, false, context),
@@ -322,7 +322,7 @@ impl Connection {
     }
 
     /// It is the job's turn.
-    fn start(&mut self, job: Box<Job>, context: &mut Context<'_>) -> Next {
+    fn start(&mut self, job: Job, context: &mut Context<'_>) -> Next {
         match job.start(context.workshop) {
             Ok(running) => {
                 let pid = running.pid();

@@ -32,7 +32,7 @@ pub enum Work {
     /// Unpack a source into its file.
     Unpack {
         /// The job it belongs to.
-        job: Job,
+        job: Box<Job>,
         /// The LZO stream.
         compressed: Vec<u8>,
         /// Where it goes.
@@ -53,7 +53,7 @@ pub enum Work {
 #[derive(Debug)]
 pub enum Staged {
     /// The source is in its file.
-    Unpacked(Result<Job, Refusal>),
+    Unpacked(Result<Box<Job>, Refusal>),
     /// The reply is ready to be sent.
     Packed(io::Result<Reply>),
 }
@@ -88,18 +88,23 @@ fn unpack(compressed: &[u8], mut file: File) -> Result<(), Refusal> {
     })
 }
 
+type Todo = (ConnectionId, Work);
+type Done = (ConnectionId, Staged);
+
 /// The threads, started when first needed.
 #[derive(Debug)]
 pub struct Staging {
     waker: Arc<Waker>,
-    done: (Sender<(ConnectionId, Staged)>, Receiver<(ConnectionId, Staged)>),
-    queue: Option<Sender<(ConnectionId, Work)>>,
+    done_sender: Sender<Done>,
+    done: Receiver<Done>,
+    queue: Option<Sender<Todo>>,
 }
 
 impl Staging {
     /// `waker` wakes the loop when a piece of work is done.
     pub fn new(waker: Waker) -> Staging {
-        Staging { waker: Arc::new(waker), done: mpsc::channel(), queue: None }
+        let (done_sender, done) = mpsc::channel();
+        Staging { waker: Arc::new(waker), done_sender, done, queue: None }
     }
 
     /// Does a small piece at once and returns it; queues a large one.
@@ -107,19 +112,19 @@ impl Staging {
         if work.is_small() {
             return Some(work.run(compressor));
         }
-        let queue = self.queue.get_or_insert_with(|| start_threads(&self.waker, &self.done.0));
+        let queue = self.queue.get_or_insert_with(|| start_threads(&self.waker, &self.done_sender));
         queue.send((id, work)).expect("BUG: the staging threads live as long as their queue");
         None
     }
 
     /// The next finished piece, if any.
     pub fn next_done(&mut self) -> Option<(ConnectionId, Staged)> {
-        self.done.1.try_recv().ok()
+        self.done.try_recv().ok()
     }
 }
 
-fn start_threads(waker: &Arc<Waker>, done: &Sender<(ConnectionId, Staged)>) -> Sender<(ConnectionId, Work)> {
-    let (queue, work) = mpsc::channel::<(ConnectionId, Work)>();
+fn start_threads(waker: &Arc<Waker>, done: &Sender<Done>) -> Sender<Todo> {
+    let (queue, work) = mpsc::channel::<Todo>();
     let work = Arc::new(Mutex::new(work));
     for _ in 0..THREADS {
         let (waker, done, work) = (Arc::clone(waker), done.clone(), Arc::clone(&work));

@@ -1,6 +1,5 @@
 //! This process itself: who it runs as, what it has used, how it detaches.
 
-use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::mem;
