@@ -342,7 +342,7 @@ fn a_client_may_vanish_in_any_state() {
     let staging = send(&request(2, &HELLO, &incompressible));
     daemon.wait_for_lines("connection from", 7);
     daemon.wait_for_lines("compile from", 4);
-    [silent, receiving_words, receiving_source, draining, waiting, staging].map(reset);
+    [silent, receiving_words, receiving_source, draining, waiting, staging].into_iter().for_each(reset);
     daemon.wait_for_lines("(dcc_job_summary)", 6);
     reset(compiling);
     wait_for_end(compiler);

@@ -149,7 +149,7 @@ fn a_client_that_leaves_ends_the_compiler_and_the_daemon() {
     let processes = [place.wait_for_pid("child"), place.wait_for_pid("compiler")];
     let began = Instant::now();
     drop(stream);
-    processes.map(wait_for_end);
+    processes.into_iter().for_each(wait_for_end);
     assert!(inetd.finish().contains("CLI_DISCONN"));
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
 
@@ -160,7 +160,7 @@ fn a_client_that_leaves_ends_the_compiler_and_the_daemon() {
     stdin.write_all(&job(script)).unwrap();
     let processes = [place.wait_for_pid("child"), place.wait_for_pid("compiler")];
     drop(stdin);
-    processes.map(wait_for_end);
+    processes.into_iter().for_each(wait_for_end);
     assert!(inetd.finish().contains("CLI_DISCONN"));
 }
 

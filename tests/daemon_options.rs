@@ -334,7 +334,7 @@ fn a_log_file_belongs_to_the_user_the_daemon_becomes() {
     let text = fs::read_to_string(&log).unwrap();
     // The default level: the summary is a notice, a connection only information.
     assert!(text.contains("COMPILE_OK") && !text.contains("connection from"), "{text}");
-    assert_eq!(fs::metadata(&log).unwrap().uid() == 0, false);
+    assert_ne!(fs::metadata(&log).unwrap().uid(), 0);
     place.sandbox.finish([]);
 }
 
