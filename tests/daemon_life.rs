@@ -168,8 +168,15 @@ fn real_compilers_do_not_survive_a_daemon_that_is_killed() {
     let place = Place::new();
     let mut daemon = place.start(&[]);
     let mut stream = daemon.connect();
-    let source = support::slow_source();
-    stream.write_all(&raw::request(1, &["gcc", "-O2", "-c", "slow.c"], source.as_bytes())).unwrap();
+    // Some ten seconds of work.
+    let function = |number: u32| {
+        format!(
+            "int f{number}(int *a, int n) {{ int s = 0; for (int i = 0; i < n; i++) for (int j = 0; j < n; j++) \
+                 s += a[i] * a[j] / (i + j + {number}); return s; }}\n"
+        )
+    };
+    let source: String = (1..12_000).map(function).collect();
+    stream.write_all(&raw::request(1, &["gcc", "-O3", "-c", "slow.c"], source.as_bytes())).unwrap();
     // gcc is only the driver; what works is its child.
     let has_child = |name: &str| {
         let processes = place.sandbox.processes().into_iter();
@@ -181,10 +188,12 @@ fn real_compilers_do_not_survive_a_daemon_that_is_killed() {
     daemon.guard.signal("KILL");
     daemon.guard.wait();
     let began = Instant::now();
-    while !place.sandbox.processes().is_empty() {
-        assert!(began.elapsed() < SOON, "cc1 goes on");
+    while !place.sandbox.processes().is_empty() && began.elapsed() < SOON {
         thread::sleep(Duration::from_millis(5));
     }
+    let survivors = place.sandbox.processes();
+    survivors.iter().for_each(|(pid, _)| support::send_signal("KILL", i64::from(*pid)));
+    assert!(survivors.is_empty(), "cc1 goes on");
 }
 
 #[test]

@@ -136,7 +136,8 @@ fn without_a_masquerade_directory_nothing_starts() {
     fs::remove_dir_all(place.path("lib/distcc")).unwrap();
     // A machine with Debian's distcc has a directory of its own, so /usr is hidden; our binary needs nothing there.
     let hidden = "mount -t tmpfs none /usr/local && mount -t tmpfs none /usr/lib && exec \"$@\"";
-    let namespace = if is_root() { ["--mount"].as_slice() } else { &["--mount", "--map-root-user"] };
+    let namespace =
+        if is_root() { ["--mount"].as_slice() } else { &["--mount", "--map-current-user", "--keep-caps"] };
     for options in [["--daemon", "--no-detach"].as_slice(), &["--daemon"], &["--inetd"]] {
         let run = place.sandbox.command("/usr/bin/unshare").args(namespace);
         let run = run.args(["/bin/sh", "-c", hidden, "sh"]).args([place.path("bin/distccd")]).args(options);
