@@ -112,7 +112,7 @@ fn term_lets_running_jobs_finish_and_sends_the_others_away() {
     let reply = read_reply(&mut running).unwrap();
     assert_eq!((reply.status, reply.object.as_slice()), (0, b"done".as_slice()));
     assert_eq!(daemon.guard.wait().signal(), Some(15));
-    assert!(daemon.guard.log().contains("COMPILE_OK"));
+    daemon.wait_for_lines("COMPILE_OK", 1);
     assert!(!place.mark("must-not-run").exists());
     place.finish(daemon);
 }
