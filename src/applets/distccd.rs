@@ -32,37 +32,37 @@ const SHORT_WITH_VALUE: &[u8] = b"ajNPp";
 // Of an option given twice the last value counts, as in 3.4: start scripts put the user's options behind their own.
 #[derive(FromArgs, Debug)]
 struct Options {
-    /// network, address or name that may connect (ADDR[/BITS]); repeatable
+    /// who may connect: ADDR[/BITS] or a name; repeatable
     #[argh(option, short = 'a', arg_name = "addr")]
     allow: Vec<String>,
-    /// let loopback and private networks connect (the default without --allow)
+    /// loopback and private networks (the default)
     #[argh(switch)]
     allow_private: bool,
     /// compilers at once (default: processors + 2)
     #[argh(option, short = 'j', arg_name = "n")]
     jobs: Vec<i64>,
-    /// listen for clients (default, unless standard input is a socket)
+    /// listen for clients (the default)
     #[argh(switch)]
     daemon: bool,
     /// serve one client on standard input and output
     #[argh(switch)]
     inetd: bool,
-    /// port to listen on (default: 3632; 0: any free one, see the log)
+    /// port (default: 3632; 0: a free one, see the log)
     #[argh(option, short = 'p', arg_name = "n")]
     port: Vec<u16>,
-    /// address or name to listen on (default: every IPv6 and IPv4 address)
+    /// address or name to listen on (default: all)
     #[argh(option, arg_name = "addr")]
     listen: Vec<String>,
     /// stay in the foreground
     #[argh(switch)]
     no_detach: bool,
-    /// user to become when started by root (default: distcc or distccd)
+    /// user to become if root (default: distcc, distccd)
     #[argh(option, arg_name = "name")]
     user: Vec<String>,
     /// lower the priority by so much (default: 5)
     #[argh(option, short = 'N', arg_name = "n")]
     nice: Vec<i32>,
-    /// adjust the out-of-memory score of the server and its compilers
+    /// the server's and compilers' out-of-memory score
     #[argh(option, arg_name = "n")]
     oom_score_adj: Vec<i32>,
     /// end a compiler that runs longer (default: never)
@@ -77,7 +77,7 @@ struct Options {
     /// append the log to a file (default: syslog)
     #[argh(option, arg_name = "file")]
     log_file: Vec<PathBuf>,
-    /// least severity logged: error, warning, notice (default), info, debug
+    /// error, warning, notice (default), info or debug
     #[argh(option, arg_name = "level")]
     log_level: Vec<String>,
     /// log to standard error
@@ -86,10 +86,10 @@ struct Options {
     /// log everything
     #[argh(switch)]
     verbose: bool,
-    /// for debugging: --daemon --log-stderr --verbose --no-detach
+    /// in the foreground, everything on standard error
     #[argh(switch, short = 'W')]
     wizard: bool,
-    /// run any compiler a client names; only behind a trusted list
+    /// run any program a client names
     #[argh(switch)]
     enable_tcp_insecure: bool,
     /// the old name of --enable-tcp-insecure
@@ -171,9 +171,9 @@ fn parse(argv: &[OsString]) -> Result<Option<Options>, ExitCode> {
         }
         Ok(options) => Ok(Some(options)),
         Err(early) if early.status.is_ok() => {
-            // argh's first line lists every option in one line of some 300 columns.
-            let (_, body) = early.output.split_once('\n').unwrap_or_default();
-            print!("Usage: distccd [OPTION]...\n{body}");
+            // The generated first line lists every option once more.
+            let options = early.output.split_once('\n').map_or("", |(_, rest)| rest);
+            print!("Usage: distccd [OPTION...]          (more in man distccd)\n{options}");
             Ok(None)
         }
         Err(early) => {

@@ -94,8 +94,15 @@ fn scan(invocation: &mut Invocation, settings: &Settings) -> Result<Verdict, com
 fn distribute(session: &mut Session<'_>, compile: Compile) -> i32 {
     session.announce(compile.source());
     log_info!("compile from {} to {}", compile.source().display(), compile.output().display());
+    let remote = match remote_command(session, &compile) {
+        Ok(remote) => remote,
+        Err(reason) => {
+            log_info!("running locally: {reason}");
+            return compile_here(session);
+        }
+    };
     let mut source = None;
-    let result = prepare(session, &compile).and_then(|(remote, list)| {
+    let result = hosts(session).and_then(|list| {
         let job = RemoteJob { compile: &compile, argv: &remote };
         try_hosts(session, &job, &list, &mut source)
     });
@@ -112,8 +119,25 @@ struct RemoteJob<'a> {
     argv: &'a [OsString],
 }
 
-/// What must hold before a host is looked for: a list, slots, a place for temporary files, a command fit to be sent.
-fn prepare(session: &Session<'_>, compile: &Compile) -> Result<(Vec<OsString>, HostList), Failure> {
+/// The command as servers may be given it; or why it is better off here.
+fn remote_command(session: &Session<'_>, compile: &Compile) -> Result<Vec<OsString>, String> {
+    let family = Family::of_name(compile.compiler());
+    let natives = compile.native_options();
+    let command = if natives.is_empty() {
+        compile.plain_command(family)
+    } else {
+        let compiler = compile.compiler();
+        let program = session.invocation.find(compiler).ok_or("the compiler is not on PATH")?;
+        let directory = session.settings.directory.as_deref();
+        let resolved = native::resolve(&natives, compiler, &program, family, &session.environment, directory)
+            .map_err(|error| format!("resolve {}: {error}", natives[0].display()))?;
+        compile.with_native(&resolved).plain_command(family)
+    };
+    command.map_err(|reason| reason.to_string())
+}
+
+/// What must hold before a host is looked for: a list, slots, a place for temporary files.
+fn hosts(session: &Session<'_>) -> Result<HostList, Failure> {
     let list = session.hosts.clone().map_err(|cause| (ExitCode::NoHosts, cause))?;
     if session.slots.is_none() {
         return Err((ExitCode::NoHosts, "there is no lock directory (see DISTCC_DIR)".into()));
@@ -122,23 +146,7 @@ fn prepare(session: &Session<'_>, compile: &Compile) -> Result<(Vec<OsString>, H
     if !temp::is_usable_directory(temporary) {
         return Err((ExitCode::IoError, format!("TMPDIR {} cannot be written", temporary.display())));
     }
-    let family = Family::of_name(compile.compiler());
-    let natives = compile.native_options();
-    let command = if natives.is_empty() {
-        compile.plain_command(family)
-    } else {
-        let program = session.invocation.find(compile.compiler()).ok_or_else(|| {
-            (ExitCode::CompilerMissing, format!("{} is not on PATH", compile.compiler().display()))
-        })?;
-        let directory = session.settings.directory.as_deref();
-        let resolved =
-            native::resolve(&natives, compile.compiler(), &program, family, &session.environment, directory)
-                .map_err(|error| {
-                    (ExitCode::DistccFailed, format!("resolve {}: {error}", natives[0].display()))
-                })?;
-        compile.with_native(&resolved).plain_command(family)
-    };
-    Ok((command.map_err(|reason| (ExitCode::DistccFailed, reason.to_string()))?, list))
+    Ok(list)
 }
 
 /// Tries one host after the other until one has compiled the source, or rejected it.
@@ -161,7 +169,7 @@ fn try_hosts(
         if usable.is_empty() || too_many || time_lost >= patience {
             return Err((last, NO_HOST_LEFT.into()));
         }
-        let (slots, state) = (session.slots.as_ref().expect("BUG: checked by prepare"), &mut session.state);
+        let (slots, state) = (session.slots.as_ref().expect("BUG: checked by hosts"), &mut session.state);
         let lease = slots
             .lease_host(&usable, || state.set(Phase::Blocked, "", 0))
             .map_err(|error| (ExitCode::NoHosts, error.to_string()))?;

@@ -172,6 +172,12 @@ impl Connection {
         match (std::mem::replace(&mut self.state, State::Closed), event) {
             (State::Receiving(receiving), Event::Bytes(bytes)) => self.receive(receiving, bytes, context),
             (State::Receiving(receiving), Event::HungUp) => self.lost_while_receiving(&receiving),
+            // Nobody is there to be answered in a language we know.
+            (State::Receiving(receiving), Event::TimeOut)
+                if self.denied.is_some() || receiving.decoder.at_start() =>
+            {
+                self.lost_while_receiving(&receiving)
+            }
             (State::Receiving(receiving), Event::TimeOut) => {
                 let what = receiving.decoder.expecting();
                 let silence = context.limits.silence.as_secs();
@@ -482,7 +488,7 @@ impl Connection {
     fn lost_while_receiving(&mut self, receiving: &Receiving) -> Next {
         let nothing_came = self.received == 0;
         let what = receiving.decoder.expecting();
-        log_info!("{} closed the connection before {what} was received", self.peer);
+        log_info!("the connection to {} ended before {what} was received", self.peer);
         let code = if nothing_came { ExitCode::Truncated } else { ExitCode::IoError };
         self.summarise(if nothing_came { "OTHER" } else { "CLI_DISCONN" }, code.number());
         self.close()

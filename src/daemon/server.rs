@@ -385,8 +385,9 @@ impl Server {
             }
         }
         drop(client);
+        // Not here and now: the caller may be in the middle of reading from another client.
         if !self.accepting && self.accept_again_at.is_none() {
-            self.accept_from_all();
+            self.accept_again_at = Some(Instant::now());
         }
     }
 
