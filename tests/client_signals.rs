@@ -41,12 +41,7 @@ fn interrupt(sandbox: &Sandbox, job: impl Fn() -> Run, mut is_there: impl FnMut(
         client.signal(name);
         let outcome = client.finish();
         assert_eq!(outcome.signal(), Some(*number), "{name}: {outcome}");
-        assert!(
-            outcome.err().contains(&format!("terminated by signal {number:02}"))
-                || *number > 9
-                || outcome.err().contains(&format!("terminated by signal {number}")),
-            "{outcome}"
-        );
+        assert!(outcome.err().contains("terminated by signal "), "{outcome}");
         assert_eq!(sandbox.read("a.o"), b"an old object", "{name}");
         fs::remove_file(sandbox.work("a.o")).unwrap();
         assert_eq!(sandbox.tree().names(), sources.names(), "{name}");
