@@ -76,6 +76,11 @@ const COMMANDS: &[(&str, Place)] = &[
     ("gcc -MD -MT target -c a.c -o other.o", ServerForOurs),
     ("gcc -MD -MP -MQ $(target) -MF d -c a.c", Server),
     ("gcc -Wp,-MD,out/wp.d -c a.c", ServerForOurs),
+    ("gcc -Wp,-MMD,wp.d -c a.c -o out/a.o", ServerForOurs),
+    ("gcc -Wp,-MMD,wp.d -c sub/deep.c -o out/a.o", ServerForOurs),
+    ("gcc -Wp,-MD,wp.d,-MT,target -c a.c", ServerForOurs),
+    ("gcc -Wp,-MMD,wp.d -c a.c sub/deep.c", Here),
+    ("gcc -Wp,-MMD,wp.d -fstack-usage -c a.c -o out/a.o", Here),
     ("gcc -MMD -S a.c -o out/a.s", ServerForOurs),
     ("clang -MD -c a.c -o out/other.o", ServerForOurs),
     ("clang -MMD -MF dep -MT x -c a.c", Server),
@@ -390,18 +395,6 @@ fn objective_c_by_clang_compiles_to_the_same_but_for_a_name() {
         assert_eq!(text(&remote), text(&local));
         sandbox.finish([daemon]);
     }
-}
-
-#[test]
-#[ignore = "-Wp,-MMD,FILE is split into driver options, for which gcc chooses another target (as 3.4 does)"]
-fn dependencies_asked_of_the_preprocessor_itself_name_its_target() {
-    let sandbox = Sandbox::new();
-    let daemon = sandbox.daemon().start();
-    let words = words("gcc -Wp,-MMD,wp.d -c a.c -o out/a.o");
-    let local = locally(&sandbox, &words);
-    let remote = through(&sandbox, sandbox.distcc(&words).hosts(&daemon.host()));
-    assert_eq!(local.tree.difference(&remote.tree), "");
-    sandbox.finish([daemon]);
 }
 
 /// Names that a shell, a make rule or a text protocol would stumble over.
