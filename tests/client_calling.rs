@@ -298,7 +298,9 @@ fn local_commands_keep_standard_input() {
     let run = sandbox
         .distcc(["gcc", "-x", "c", "-c", "-", "-o", "a.o"])
         .hosts("localhost")
-        .with(|command| drop(command.stdin(input)))
+        .with(|command| {
+            command.stdin(input);
+        })
         .run();
     run.assert_quiet_success();
     let symbols = sandbox.command("nm").args(["a.o"]).run();

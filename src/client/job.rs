@@ -236,7 +236,7 @@ fn attempt(
             Some((start_preprocessor(session, job.compile)?, local_slot))
         }
     };
-    session.state.set(Phase::Connect, &host.word, slot);
+    session.state.set(Phase::Connect, host.name(), slot);
     let opening = Opening::start(host, settings, &session.environment);
     if let Some((preprocessing, local_slot)) = preprocessing {
         session.state.set(Phase::Preprocess, "localhost", local_slot.as_ref().map_or(0, |slot| slot.slot()));
@@ -248,12 +248,12 @@ fn attempt(
         .map_err(|error| Fault::Host(ExitCode::ConnectFailed, format!("connect: {error}")))?;
     let version = if host.compress { Version::LZO } else { Version::PLAIN };
     log_info!("exec on {}: {}", host.word, local::command_text(job.argv));
-    session.state.set(Phase::Send, &host.word, slot);
+    session.state.set(Phase::Send, host.name(), slot);
     remote::send_plain(&connection, job.argv, source, SendOptions { version, cork: settings.cork })?;
-    session.state.set(Phase::Compile, &host.word, slot);
+    session.state.set(Phase::Compile, host.name(), slot);
     let state = &mut session.state;
     let reply = remote::receive(&connection, version, Path::new(job.compile.output()), || {
-        state.set(Phase::Receive, &host.word, slot);
+        state.set(Phase::Receive, host.name(), slot);
     })?;
     judge_reply(reply)
 }
@@ -356,7 +356,7 @@ fn log_reply(job: &RemoteJob<'_>, host: &Host, source: Option<&Source>, reply: &
     let bytes = source.map_or(0, Source::bytes);
     let seconds = began.elapsed().as_secs_f64();
     let rate = bytes as f64 / 1024.0 / seconds.max(1e-6);
-    log_info!("{bytes} bytes from {name} compiled on {} in {seconds:.4}s, rate {rate:.0}kB/s", host.word);
+    log_info!("{bytes} bytes from {name} compiled on {} in {seconds:.4}s, rate {rate:.0}kB/s", host.name());
     if reply.status.success() {
         log_info!("compile {name} on {} completed ok", host.word);
     }

@@ -8,6 +8,8 @@ use std::os::fd::AsFd;
 use crate::client::compiler::Invocation;
 use crate::exit_code::{ExitCode, WaitStatus};
 use crate::sys::child::{self, Command, Environment, Group};
+use crate::sys::lock::WritersTurn;
+use crate::sys::process;
 use crate::sys::signal::{self, CleanupChild};
 use crate::sys::temp;
 use crate::{log_error, log_info};
@@ -83,8 +85,14 @@ pub fn become_command(invocation: &Invocation) -> ExitCode {
     ExitCode::CompilerMissing
 }
 
-/// Writes diagnostics to standard error in one piece.
+/// Writes diagnostics to standard error in one piece, also where other jobs write at the same time: what does not fit
+/// into a pipe at once would be mixed with theirs.
 pub fn show(text: &[u8]) {
+    if text.is_empty() {
+        return;
+    }
+    // Mixed is better than lost, for the few files that cannot be locked.
+    let _turn = process::duplicate_descriptor(2).and_then(WritersTurn::wait);
     // Nobody is left to be told if standard error is closed.
     let _ = io::stderr().write_all(text);
 }

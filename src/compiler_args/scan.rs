@@ -66,10 +66,11 @@ pub fn is_implicit_compiler_call(first: &OsStr) -> bool {
     first.as_bytes().starts_with(b"-") || is_source(first) || first.as_bytes().ends_with(b".o")
 }
 
-/// Divides each `-Wp,A,B` into the words it stands for; `-Wp,-MD,FILE` becomes `-MD -MF FILE`. Local runs use
-/// the result too, as in 3.4.
+/// Divides each `-Wp,A,B` into the words it stands for; `-Wp,-MD,FILE` becomes `-MD -MF FILE`, with the target that the
+/// preprocessor would choose, which does not know the output. Local runs use the result too, as in 3.4.
 pub fn split_wp(argv: &[OsString]) -> Vec<OsString> {
     let mut out = Vec::with_capacity(argv.len());
+    let mut wants_target = false;
     for (at, word) in argv.iter().enumerate() {
         let Some(list) = word.as_bytes().strip_prefix(b"-Wp,").filter(|_| at > 0) else {
             out.push(word.clone());
@@ -79,12 +80,30 @@ pub fn split_wp(argv: &[OsString]) -> Vec<OsString> {
         for part in list.split(|byte| *byte == b',').filter(|part| !part.is_empty()) {
             if names_file && !part.starts_with(b"-") {
                 out.push("-MF".into());
+                wants_target = true;
             }
             names_file = matches!(part, b"-MD" | b"-MMD");
             out.push(OsStr::from_bytes(part).to_owned());
         }
     }
+    if wants_target && let Some(target) = preprocessors_target(&out) {
+        out.extend(["-MQ".into(), target]);
+    }
     out
+}
+
+/// What the preprocessor takes for the target of a dependency rule: the source's name as an object, unless the
+/// command names targets itself.
+fn preprocessors_target(argv: &[OsString]) -> Option<OsString> {
+    let mut source = None;
+    for item in items(argv) {
+        match item.role() {
+            Role::Dependency(DependencyPart::Target | DependencyPart::QuotedTarget) => return None,
+            _ if matches!(item.kind, Kind::Input) && is_source(item.word) => source = Some(item.word),
+            _ => {}
+        }
+    }
+    source.map(|source| with_suffix(basename(source), ".o"))
 }
 
 /// What has been seen of a command so far.
@@ -456,7 +475,9 @@ mod tests {
     #[test]
     fn wp_words_are_divided() {
         let cases = [
-            ("gcc -Wp,-MD,x.d -c a.c", "gcc -MD -MF x.d -c a.c"),
+            ("gcc -Wp,-MD,x.d -c d/a.c -o b.o", "gcc -MD -MF x.d -c d/a.c -o b.o -MQ a.o"),
+            ("gcc -Wp,-MD,x.d,-MT,t -c a.c", "gcc -MD -MF x.d -MT t -c a.c"),
+            ("gcc -Wp,-MD,x.d -MQt -c a.c", "gcc -MD -MF x.d -MQt -c a.c"),
             ("gcc -Wp,-MMD,x.d,-DA,-I,b", "gcc -MMD -MF x.d -DA -I b"),
             ("gcc -Wp,-MD,-MF,x.d", "gcc -MD -MF x.d"),
             ("gcc -Wp,-D_FORTIFY_SOURCE=2", "gcc -D_FORTIFY_SOURCE=2"),

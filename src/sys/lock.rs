@@ -14,7 +14,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -99,6 +99,24 @@ pub fn is_locked(path: &Path) -> io::Result<bool> {
         Ok(file) => Ok(holder(&file)?.is_some()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// A turn at writing to an open file that other processes write to as well, such as a terminal or a pipe. It ends
+/// when this value is dropped.
+#[derive(Debug)]
+pub struct WritersTurn {
+    /// A descriptor of our own: closing it gives the lock up.
+    _file: File,
+}
+
+impl WritersTurn {
+    /// Waits for a turn among those who also ask for one (GNU make does so with `--output-sync`). The file must be
+    /// open for writing, and be of a kind that can be locked.
+    pub fn wait(descriptor: OwnedFd) -> io::Result<WritersTurn> {
+        let file = File::from(descriptor);
+        record_lock(&file, libc::F_SETLKW)?;
+        Ok(WritersTurn { _file: file })
     }
 }
 
