@@ -1,5 +1,5 @@
-//! Who is blamed for what: which faults cost a host its jobs for a while, which are reported once, which are silent,
-//! and what is compiled in the end.
+//! Who is blamed for what: which faults cost a host its jobs for a while, which are reported once, which are
+//! silent, and what is compiled in the end.
 
 mod support;
 
@@ -313,7 +313,8 @@ fn an_option_that_is_refused_costs_the_host_nothing() {
     sandbox.finish([daemon]);
 }
 
-/// What our daemon refuses, 3.4's client takes for a failed compilation: it compiles locally, with the right result.
+/// What our daemon refuses, 3.4's client takes for a failed compilation: it compiles locally, with the right
+/// result.
 #[test]
 fn clients_of_3_4_survive_a_refusal() {
     let sandbox = with_source();

@@ -1,5 +1,5 @@
-//! Servers that break the protocol, lie, stall or leave: each job still ends with the right object, in bounded time,
-//! and with nothing left behind.
+//! Servers that break the protocol, lie, stall or leave: each job still ends with the right object, in
+//! bounded time, and with nothing left behind.
 //!
 //! The servers are threads that speak raw bytes.
 

@@ -1,4 +1,5 @@
-//! Whole builds through the tools that start compilers: make, ninja, cmake, ccache. And what a person sees of them.
+//! Whole builds through the tools that start compilers: make, ninja, cmake, ccache. And what a person sees of
+//! them.
 
 mod support;
 
@@ -8,7 +9,12 @@ use support::{Outcome, Run, Sandbox, require};
 
 /// Files of a small program, C and C++, with a header that all include.
 fn write_project(sandbox: &Sandbox) {
-    sandbox.write("part.h", "#ifdef __cplusplus\nextern \"C\" {\n#endif\nint one(void), two(void), three(void), four(void), five(void);\n#ifdef __cplusplus\n}\n#endif\n");
+    sandbox.write(
+        "part.h",
+        "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\
+         int one(void), two(void), three(void), four(void), five(void);\n\
+         #ifdef __cplusplus\n}\n#endif\n",
+    );
     for (name, number) in [("one.c", 1), ("two.c", 2), ("three.c", 3)] {
         let function = name.trim_end_matches(".c");
         sandbox.write(name, format!("#include \"part.h\"\nint {function}(void) {{ return {number}; }}\n"));
@@ -17,7 +23,10 @@ fn write_project(sandbox: &Sandbox) {
         let function = name.trim_end_matches(".cc");
         sandbox.write(
             name,
-            format!("#include \"part.h\"\n#include <vector>\nint {function}(void) {{ return std::vector<int>({number}).size(); }}\n"),
+            format!(
+                "#include \"part.h\"\n#include <vector>\n\
+                 int {function}(void) {{ return std::vector<int>({number}).size(); }}\n"
+            ),
         );
     }
     sandbox.write(

@@ -1,4 +1,5 @@
-//! Where the object goes: links, devices, permissions, places that do not exist. And what the environment asks for.
+//! Where the object goes: links, devices, permissions, places that do not exist. And what the environment
+//! asks for.
 
 mod support;
 

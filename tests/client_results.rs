@@ -1,7 +1,8 @@
-//! The same result: whatever a command produces through any pair of client and server, it produces locally, too.
+//! The same result: whatever a command produces through any pair of client and server, it produces locally,
+//! too.
 //!
-//! One table of commands; each is run locally first and then through distcc, in a directory of the same name, and
-//! everything is compared: exit status, output, and every file.
+//! One table of commands; each is run locally first and then through distcc, in a directory of the same name,
+//! and everything is compared: exit status, output, and every file.
 
 mod support;
 
@@ -184,8 +185,8 @@ fn words(command: &str) -> Vec<OsString> {
     command.split(' ').map(OsString::from).collect()
 }
 
-/// The lines of standard error that do not depend on whether the compiler can see the source: carets cannot be drawn
-/// by a server, and 3.4 talks of itself.
+/// The lines of standard error that do not depend on whether the compiler can see the source: carets cannot
+/// be drawn by a server, and 3.4 talks of itself.
 fn essence(outcome: &Outcome) -> String {
     let own = |line: &&str| line.contains("warning:") || line.contains("error:");
     let text: Vec<String> = outcome
@@ -374,8 +375,8 @@ fn side_outputs_are_never_lost() {
     sandbox.finish([daemon]);
 }
 
-/// clang writes the name of the file it was given into Objective-C objects for GNU's runtime: on a server that is a
-/// temporary name. Pump mode has the real one.
+/// clang writes the name of the file it was given into Objective-C objects for GNU's runtime: on a server
+/// that is a temporary name. Pump mode has the real one.
 #[test]
 fn objective_c_by_clang_compiles_to_the_same_but_for_a_name() {
     for pair in [Pair::OursOurs, Pair::OursDebian, Pair::DebianOurs] {

@@ -1,5 +1,5 @@
-//! Interruption: a client that is told to end does so by the signal, at any point, and leaves nothing: no temporary
-//! file, no state file, no half object, no compiler here or there.
+//! Interruption: a client that is told to end does so by the signal, at any point, and leaves nothing: no
+//! temporary file, no state file, no half object, no compiler here or there.
 
 mod support;
 
@@ -166,8 +166,8 @@ fn while_receiving() {
     sandbox.finish([]);
 }
 
-/// Nothing can be cleaned up by a process that is killed outright; but no object is half, the slot is free, and the
-/// server notices.
+/// Nothing can be cleaned up by a process that is killed outright; but no object is half, the slot is free,
+/// and the server notices.
 #[test]
 fn killed_outright() {
     let sandbox = Sandbox::new();

@@ -1,5 +1,5 @@
-//! Slots through the real client: no more jobs than slots, on a host or here, shared with clients of 3.4, and no
-//! time lost between one job and the next.
+//! Slots through the real client: no more jobs than slots, on a host or here, shared with clients of 3.4, and
+//! no time lost between one job and the next.
 
 mod support;
 

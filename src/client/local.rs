@@ -85,8 +85,8 @@ pub fn become_command(invocation: &Invocation) -> ExitCode {
     ExitCode::CompilerMissing
 }
 
-/// Writes diagnostics to standard error in one piece, also where other jobs write at the same time: what does not fit
-/// into a pipe at once would be mixed with theirs.
+/// Writes diagnostics to standard error in one piece, also where other jobs write at the same time: what does
+/// not fit into a pipe at once would be mixed with theirs.
 pub fn show(text: &[u8]) {
     if text.is_empty() {
         return;

@@ -66,8 +66,9 @@ pub fn is_implicit_compiler_call(first: &OsStr) -> bool {
     first.as_bytes().starts_with(b"-") || is_source(first) || first.as_bytes().ends_with(b".o")
 }
 
-/// Divides each `-Wp,A,B` into the words it stands for; `-Wp,-MD,FILE` becomes `-MD -MF FILE`, with the target that the
-/// preprocessor would choose, which does not know the output. Local runs use the result too, as in 3.4.
+/// Divides each `-Wp,A,B` into the words it stands for; `-Wp,-MD,FILE` becomes `-MD -MF FILE`, with the
+/// target that the preprocessor would choose, which does not know the output. Local runs use the result too,
+/// as in 3.4.
 pub fn split_wp(argv: &[OsString]) -> Vec<OsString> {
     let mut out = Vec::with_capacity(argv.len());
     let mut wants_target = false;
@@ -92,8 +93,8 @@ pub fn split_wp(argv: &[OsString]) -> Vec<OsString> {
     out
 }
 
-/// What the preprocessor takes for the target of a dependency rule: the source's name as an object, unless the
-/// command names targets itself.
+/// What the preprocessor takes for the target of a dependency rule: the source's name as an object, unless
+/// the command names targets itself.
 fn preprocessors_target(argv: &[OsString]) -> Option<OsString> {
     let mut source = None;
     for item in items(argv) {

@@ -102,8 +102,8 @@ pub fn is_locked(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// A turn at writing to an open file that other processes write to as well, such as a terminal or a pipe. It ends
-/// when this value is dropped.
+/// A turn at writing to an open file that other processes write to as well, such as a terminal or a pipe. It
+/// ends when this value is dropped.
 #[derive(Debug)]
 pub struct WritersTurn {
     /// A descriptor of our own: closing it gives the lock up.
@@ -111,8 +111,8 @@ pub struct WritersTurn {
 }
 
 impl WritersTurn {
-    /// Waits for a turn among those who also ask for one (GNU make does so with `--output-sync`). The file must be
-    /// open for writing, and be of a kind that can be locked.
+    /// Waits for a turn among those who also ask for one (GNU make does so with `--output-sync`). The file
+    /// must be open for writing, and be of a kind that can be locked.
     pub fn wait(descriptor: OwnedFd) -> io::Result<WritersTurn> {
         let file = File::from(descriptor);
         record_lock(&file, libc::F_SETLKW)?;

@@ -44,8 +44,8 @@ pub struct Running {
 }
 
 impl Run {
-    /// A program with nothing in its environment. It leads its own process group, so that everything it starts can
-    /// be ended with it.
+    /// A program with nothing in its environment. It leads its own process group, so that everything it
+    /// starts can be ended with it.
     pub fn new(program: impl AsRef<OsStr>) -> Run {
         let mut command = Command::new(program);
         command
@@ -86,7 +86,8 @@ impl Run {
         self
     }
 
-    /// Joins a process group: clients of one group count as one build. Such a command is not killed with a group.
+    /// Joins a process group: clients of one group count as one build. Such a command is not killed with a
+    /// group.
     pub fn group_of(mut self, leader: &Running) -> Run {
         self.command.process_group(i32::try_from(leader.id()).unwrap());
         self

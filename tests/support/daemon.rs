@@ -233,8 +233,8 @@ impl Daemon {
         }
     }
 
-    /// How many jobs it has compiled with success. Its summary of a job may come after the client has its reply;
-    /// wait for it with [`Daemon::wait_for_jobs`].
+    /// How many jobs it has compiled with success. Its summary of a job may come after the client has its
+    /// reply; wait for it with [`Daemon::wait_for_jobs`].
     pub fn jobs_done(&self) -> usize {
         self.log().matches(" COMPILE_OK ").count()
     }

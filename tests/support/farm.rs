@@ -8,7 +8,8 @@ pub const FAKE: &str = "fakecc";
 const HONEST: &str = "exec gcc \"$@\"\n";
 
 impl Sandbox {
-    /// Makes the compiler `fakecc` of clients the shell script `body`. `$CALLS` is a file that counts its calls.
+    /// Makes the compiler `fakecc` of clients the shell script `body`. `$CALLS` is a file that counts its
+    /// calls.
     pub fn fake_client_compiler(&self, body: &str) {
         let calls = self.path("client-calls");
         self.script(format!("client-bin/{FAKE}"), &format!("echo \"$*\" >> '{}'\n{body}", calls.display()));

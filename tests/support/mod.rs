@@ -1,4 +1,5 @@
-//! What the end-to-end tests share: private directories, real daemons, bounded commands. Knows no single test.
+//! What the end-to-end tests share: private directories, real daemons, bounded commands. Knows no single
+//! test.
 //!
 //! A test looks like this:
 //!
@@ -47,17 +48,4 @@ pub fn send_signal(name: &str, process: i64) {
         .stderr(std::process::Stdio::null())
         .status();
     assert!(status.is_ok(), "run /bin/sh: {status:?}");
-}
-
-/// A source whose compilation takes some seconds at `-O2`, without being large.
-pub fn slow_source() -> String {
-    let mut text = String::from("int v;\n");
-    for number in 0..600 {
-        text.push_str(&format!(
-            "int f{number}(int a, int b) {{ int s = 0; for (int i = 0; i < a; i++) for (int j = 0; j < b; j++) \
-             s += (i * {number} + j) % (b + {number} + 1) * v; return s + f{}(b, a); }}\n",
-            if number == 0 { "0".to_string() } else { (number - 1).to_string() }
-        ));
-    }
-    text
 }

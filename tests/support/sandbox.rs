@@ -118,8 +118,8 @@ impl Sandbox {
     pub fn script(&self, path: impl AsRef<Path>, body: &str) -> PathBuf {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        // By another process: one that this process starts meanwhile would inherit the open file, and a script that
-        // is open for writing cannot be executed.
+        // By another process: one that this process starts meanwhile would inherit the open file, and a
+        // script that is open for writing cannot be executed.
         let status = std::process::Command::new("/bin/sh")
             .args(["-c", "printf '#!/bin/sh\\n%s' \"$1\" > \"$0\" && chmod 755 \"$0\""])
             .arg(&path)
@@ -180,8 +180,8 @@ impl Sandbox {
         directory
     }
 
-    /// Stops the daemons, and fails if anything is left: a temporary file of a client or a server, a state file, a
-    /// half-written output, a process.
+    /// Stops the daemons, and fails if anything is left: a temporary file of a client or a server, a state
+    /// file, a half-written output, a process.
     #[track_caller]
     pub fn finish(self, daemons: impl IntoIterator<Item = Daemon>) {
         for mut daemon in daemons {

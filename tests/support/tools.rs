@@ -25,8 +25,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("xinetd", "xinetd"),
 ];
 
-/// Fails the test, naming the package, unless the program is installed: a test never passes because it could not be
-/// run. Returns its path.
+/// Fails the test, naming the package, unless the program is installed: a test never passes because it could
+/// not be run. Returns its path.
 #[track_caller]
 pub fn require(program: &str) -> String {
     let found = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"]
