@@ -163,40 +163,6 @@ fn compilers_do_not_survive_a_daemon_that_is_killed() {
 }
 
 #[test]
-#[ignore = "cc1 goes on when the daemon gets SIGKILL: the parent-death signal reaches gcc's driver only"]
-fn real_compilers_do_not_survive_a_daemon_that_is_killed() {
-    let place = Place::new();
-    let mut daemon = place.start(&[]);
-    let mut stream = daemon.connect();
-    // Some ten seconds of work.
-    let function = |number: u32| {
-        format!(
-            "int f{number}(int *a, int n) {{ int s = 0; for (int i = 0; i < n; i++) for (int j = 0; j < n; j++) \
-                 s += a[i] * a[j] / (i + j + {number}); return s; }}\n"
-        )
-    };
-    let source: String = (1..12_000).map(function).collect();
-    stream.write_all(&raw::request(1, &["gcc", "-O3", "-c", "slow.c"], source.as_bytes())).unwrap();
-    // gcc is only the driver; what works is its child.
-    let has_child = |name: &str| {
-        let processes = place.sandbox.processes().into_iter();
-        let names =
-            processes.map(|(pid, _)| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default());
-        names.filter(|comm| comm.trim() == name).count() > 0
-    };
-    wait_until("cc1", || has_child("cc1"));
-    daemon.guard.signal("KILL");
-    daemon.guard.wait();
-    let began = Instant::now();
-    while !place.sandbox.processes().is_empty() && began.elapsed() < SOON {
-        thread::sleep(Duration::from_millis(5));
-    }
-    let survivors = place.sandbox.processes();
-    survivors.iter().for_each(|(pid, _)| support::send_signal("KILL", i64::from(*pid)));
-    assert!(survivors.is_empty(), "cc1 goes on");
-}
-
-#[test]
 fn lifetime_ends_the_daemon() {
     let place = Place::new();
     let mut daemon = place.start(&["--lifetime", "1"]);
