@@ -73,7 +73,18 @@ struct Client {
     reader: OwnedFd,
     /// The other end, where it is not the same socket (pipes).
     writer: Option<OwnedFd>,
-    registered: bool,
+    watch: Watch,
+}
+
+/// What the kernel is asked to report of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Watch {
+    /// Nothing yet: the first read often suffices.
+    Nothing,
+    /// Bytes that come.
+    Input,
+    /// Also room for bytes that are to go.
+    InputAndOutput,
 }
 
 /// The server.
@@ -150,7 +161,7 @@ impl Server {
         net::set_nonblocking(writer.as_fd())?;
         let id =
             self.add_client(Connection::new(peer, denied, &self.service.limits, now), reader, Some(writer));
-        self.register(id)?;
+        self.watch(id, Watch::Input)?;
         self.read_from(id);
         Ok(())
     }
@@ -278,25 +289,36 @@ impl Server {
     ) -> ConnectionId {
         let id = self.next_id;
         self.next_id += 1;
-        self.clients.insert(id, Client { connection, reader, writer, registered: false });
+        self.clients.insert(id, Client { connection, reader, writer, watch: Watch::Nothing });
         self.note_deadline(id);
         id
     }
 
-    /// Watches a client's descriptors from now on. Done only when a first read or write did not suffice.
-    fn register(&mut self, id: ConnectionId) -> io::Result<()> {
+    /// Widens what is watched of a client. Most never need more than their input watched, and that only when the
+    /// first read did not suffice; every interest that is not needed is a wake-up that is not needed.
+    fn watch(&mut self, id: ConnectionId, watch: Watch) -> io::Result<()> {
         let Some(client) = self.clients.get_mut(&id) else { return Ok(()) };
-        if std::mem::replace(&mut client.registered, true) {
-            return Ok(());
-        }
-        let token = Token(CONNECTION_FIRST + id as usize);
-        let both = Interest::READABLE | Interest::WRITABLE;
+        let before = client.watch;
+        client.watch = watch.max(before);
         let registry = self.poll.registry();
-        match &client.writer {
-            None => registry.register(&mut SourceFd(&client.reader.as_raw_fd()), token, both),
-            Some(writer) => {
-                registry.register(&mut SourceFd(&client.reader.as_raw_fd()), token, Interest::READABLE)?;
-                registry.register(&mut SourceFd(&writer.as_raw_fd()), token, Interest::WRITABLE)
+        let token = Token(CONNECTION_FIRST + id as usize);
+        let (reader, both) = (client.reader.as_raw_fd(), Interest::READABLE | Interest::WRITABLE);
+        match (&client.writer, before, client.watch) {
+            (_, before, after) if before == after => Ok(()),
+            (None, Watch::Nothing, Watch::InputAndOutput) => {
+                registry.register(&mut SourceFd(&reader), token, both)
+            }
+            (None, _, Watch::InputAndOutput) => registry.reregister(&mut SourceFd(&reader), token, both),
+            (writer, before, after) => {
+                if before == Watch::Nothing {
+                    registry.register(&mut SourceFd(&reader), token, Interest::READABLE)?;
+                }
+                match writer {
+                    Some(writer) if after == Watch::InputAndOutput => {
+                        registry.register(&mut SourceFd(&writer.as_raw_fd()), token, Interest::WRITABLE)
+                    }
+                    _ => Ok(()),
+                }
             }
         }
     }
@@ -313,7 +335,7 @@ impl Server {
                 Ok(count) => self.dispatch(id, Event::Bytes(&buffer[..count])),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.buffer = buffer;
-                    if let Err(error) = self.register(id) {
+                    if let Err(error) = self.watch(id, Watch::Input) {
                         log_error!("watch a connection: {error}");
                         self.dispatch(id, Event::HungUp);
                     }
@@ -333,8 +355,11 @@ impl Server {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let output = client.writer.as_ref().unwrap_or(&client.reader).as_fd();
         let next = client.connection.send(output, &self.service.limits, Instant::now());
+        let is_blocked = matches!(next, Next::Wait);
         self.follow(id, next);
-        let _ = self.register(id);
+        if is_blocked && self.watch(id, Watch::InputAndOutput).is_err() {
+            self.close(id);
+        }
         self.note_deadline(id);
     }
 
@@ -349,11 +374,13 @@ impl Server {
             now: Instant::now(),
         };
         let next = client.connection.on_event(event, &mut context);
-        if let Some(remains) = client.connection.take_remains() {
-            self.workers.bury(remains);
-        }
+        let remains = client.connection.take_remains();
         self.follow(id, next);
         self.note_deadline(id);
+        // The client does not wait for its job's directory to be removed.
+        if let Some(remains) = remains {
+            self.workers.bury(remains);
+        }
     }
 
     fn follow(&mut self, id: ConnectionId, next: Next) {
@@ -378,7 +405,7 @@ impl Server {
         let Some(client) = self.clients.remove(&id) else { return };
         client.connection.log_summary(Instant::now());
         self.workers.cancel(id);
-        if client.registered {
+        if client.watch > Watch::Nothing {
             let fds = [Some(client.reader.as_raw_fd()), client.writer.as_ref().map(AsRawFd::as_raw_fd)];
             for fd in fds.into_iter().flatten() {
                 let _ = self.poll.registry().deregister(&mut SourceFd(&fd));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Files below a directory with their contents; directories and links with none.
@@ -18,12 +19,15 @@ pub fn tree_of(directory: &Path) -> Tree {
 }
 
 fn collect(directory: &Path, prefix: &Path, tree: &mut Tree) {
-    for entry in
-        fs::read_dir(directory).unwrap_or_else(|error| panic!("read {}: {error}", directory.display()))
-    {
+    let entries = match fs::read_dir(directory) {
+        // A job's directory may go between being listed and being read.
+        Err(error) if error.kind() == ErrorKind::NotFound && prefix != Path::new("") => return,
+        result => result.unwrap_or_else(|error| panic!("read {}: {error}", directory.display())),
+    };
+    for entry in entries {
         let entry = entry.unwrap();
         let name = prefix.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             collect(&entry.path(), &name, tree);
         } else {
             let content = fs::read(entry.path()).unwrap_or_default();
