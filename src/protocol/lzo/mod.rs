@@ -238,8 +238,12 @@ mod tests {
             for cut in 0..stream.len() {
                 assert_eq!(decompress(&stream[..cut], AMPLE), Err(LzoError::Truncated), "cut at {cut}");
             }
-            stream.push(0);
-            assert_eq!(decompress(&stream, AMPLE), Err(LzoError::TrailingBytes(1)));
+            // One, and enough for the end marker not to be near the end.
+            for count in [1, 100] {
+                stream.resize(stream.len() + count, 0);
+                assert_eq!(decompress(&stream, AMPLE), Err(LzoError::TrailingBytes(count)));
+                stream.truncate(stream.len() - count);
+            }
         }
     }
 
