@@ -54,6 +54,18 @@ def run_all(jobs, at_once):
     return statuses, time.perf_counter() - began
 
 
+def session(leader):
+    """The processes of a session that are not dead: (id, clock ticks of it and the children it has waited for)."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                fields = file.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == leader and fields[0] != "Z":
+            yield int(pid), sum(map(int, fields[11:15]))
+
+
 class Meter:
     """CPU time of a daemon and all its descendants, dead or alive.
 
@@ -97,22 +109,12 @@ class Meter:
 
     def seconds(self):
         if not self.group:
-            return sum(self.session_ticks()) * self.TICK
+            return sum(ticks for _, ticks in session(self.session)) * self.TICK
         with open(self.usage) as file:
             text = file.read()
         if self.usage.endswith("cpuacct.usage"):
             return int(text) / 1e9
         return int(dict(line.split() for line in text.splitlines())["usage_usec"]) / 1e6
-
-    def session_ticks(self):
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                with open(f"/proc/{pid}/stat") as file:
-                    fields = file.read().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[3]) == self.session:
-                yield sum(map(int, fields[11:15]))
 
     def remove(self):
         if not self.group:

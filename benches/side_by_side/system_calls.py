@@ -14,21 +14,32 @@ from .peer import Daemon
 from .process import Failure, run
 
 SETTLE_SECONDS = 0.3
-CALL = re.compile(r"^(\d+) +(?:<\.\.\. )?([a-z_0-9]+)(\(| resumed>)")
+CALL = re.compile(r"(\d+) +(?:<\.\.\. )?([a-z_0-9]+)(\(| resumed>)")
+NEW_PROCESS = re.compile(r"(\d+) +(?:<\.\.\. )?(?:clone3?|v?fork)\b.* = (\d+)$")
 
 
 def count(lines, is_distcc):
     """Calls by name. `is_distcc` tells from a line with execve whether the new program is distcc."""
-    calls, foreign = Counter(), set()
-    for line in lines:
+    made, foreign = {}, {}
+    for at, line in enumerate(lines):
+        if match := NEW_PROCESS.match(line):
+            made[match[2]] = (match[1], at)
         match = CALL.match(line)
-        if not match or match[1] in foreign:
-            continue
-        if match[3] == "(":
+        # A failed one leaves the process as it is; distcc makes none once it knows the compiler.
+        if match and match[2] == "execve" and match[3] == "(" and not is_distcc(line):
+            foreign.setdefault(match[1], at)
+
+    def is_ours(process):
+        if process not in made:
+            return True
+        parent, at = made[process]
+        return is_ours(parent) and at <= foreign.get(parent, at)
+
+    calls = Counter()
+    for at, line in enumerate(lines):
+        match = CALL.match(line)
+        if match and match[3] == "(" and is_ours(match[1]) and at <= foreign.get(match[1], at):
             calls[match[2]] += 1
-        if match[2] == "execve" and match[3] == "(" and not is_distcc(line):
-            # A failed one leaves the process as it is; distcc makes none once it knows the compiler.
-            foreign.add(match[1])
     return calls
 
 
@@ -48,7 +59,7 @@ def system_calls(bench):
                 if run(strace, argv, environment, directory=job.directory, stderr=bench.errors).status != 0:
                     bench.fail(peer, daemon, argv)
         with open(trace, errors="replace") as file:
-            client = count(file, lambda line: peer.distcc in line.split(",")[0])
+            client = count(file.read().splitlines(), lambda line: peer.distcc in line.split(",")[0])
         counted[peer.label] = {"client": client, "daemon": daemon_calls(bench, peer, strace, job)}
     return counted
 
