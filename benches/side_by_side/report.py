@@ -35,13 +35,15 @@ class Row:
     def verdict(self):
         if self.target is None:
             words = []
+        elif not self.ratios():
+            words = ["too short to tell, use more commands"]
         elif max(self.ratios()) <= self.target:
             words = ["met"]
         elif self.ratio() <= self.target:
             words = ["met by the median"]
         else:
             words = ["MISSED"]
-        if self.target is not None and self.spread() > NOISE_MAX:
+        if self.target is not None and self.ratios() and self.spread() > NOISE_MAX:
             words.append("noisy, repeat")
         return ", ".join(words)
 
