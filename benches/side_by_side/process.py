@@ -13,6 +13,9 @@ from collections import namedtuple
 Ended = namedtuple("Ended", "status cpu wall")
 
 
+TICK = 1 / os.sysconf("SC_CLK_TCK")
+
+
 class Failure(Exception):
     """Why there is no result, for the user."""
 
@@ -55,25 +58,26 @@ def run_all(jobs, at_once):
 
 
 def session(leader):
-    """The processes of a session that are not dead: (id, clock ticks of it and the children it has waited for)."""
+    """The processes of a session that are not dead: (id, seconds of CPU of it and the children it has waited for)."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/stat") as file:
                 fields = file.read().rpartition(")")[2].split()
+            with open(f"/proc/{pid}/schedstat") as file:
+                own = int(file.read().split()[0]) / 1e9
         except OSError:
             continue
         if int(fields[3]) == leader and fields[0] != "Z":
-            yield int(pid), sum(map(int, fields[11:15]))
+            yield int(pid), own + sum(map(int, fields[13:15])) * TICK
 
 
 class Meter:
     """CPU time of a daemon and all its descendants, dead or alive.
 
     A control group of its own tells it exactly. Where none can be made (not root), /proc is asked: the times of the
-    living members of the daemon's session, with those of the children they have waited for, in clock ticks.
+    living members of the daemon's session, with those of the children they have waited for. The latter come in whole
+    clock ticks for each member, which is too rough to judge a target by.
     """
-
-    TICK = 1 / os.sysconf("SC_CLK_TCK")
 
     def __init__(self, name):
         self.session = None
@@ -109,7 +113,7 @@ class Meter:
 
     def seconds(self):
         if not self.group:
-            return sum(ticks for _, ticks in session(self.session)) * self.TICK
+            return sum(seconds for _, seconds in session(self.session))
         with open(self.usage) as file:
             text = file.read()
         if self.usage.endswith("cpuacct.usage"):
