@@ -374,13 +374,12 @@ impl Server {
             now: Instant::now(),
         };
         let next = client.connection.on_event(event, &mut context);
-        let remains = client.connection.take_remains();
-        self.follow(id, next);
-        self.note_deadline(id);
-        // The client does not wait for its job's directory to be removed.
-        if let Some(remains) = remains {
+        // Before the reply leaves: whoever has it may rely on the job having left nothing behind.
+        if let Some(remains) = client.connection.take_remains() {
             self.workers.bury(remains);
         }
+        self.follow(id, next);
+        self.note_deadline(id);
     }
 
     fn follow(&mut self, id: ConnectionId, next: Next) {
