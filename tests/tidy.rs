@@ -33,7 +33,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("argh", &["applets/"]),
     ("crc32fast", &["hosts/name_hash.rs"]),
     ("memmap2", &["sys/mapped_file.rs"]),
-    ("minilzo_rs", &["protocol/lzo.rs"]),
+    ("minilzo_rs", &["protocol/lzo/"]),
     ("mio", &["daemon/server.rs", "daemon/staging.rs"]),
     ("socket2", &["sys/net.rs"]),
 ];
