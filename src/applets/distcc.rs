@@ -17,8 +17,8 @@ use crate::{log_error, log_warning};
 const HELP: &str = "\
 Usage:
    distcc COMPILER [compile options] -o OBJECT -c SOURCE
-   distcc [compile options] -o OBJECT -c SOURCE      (runs cc)
-   COMPILER [...]                                    (a link to distcc by that name)
+   distcc [compile options] -o OBJECT -c SOURCE    (runs cc)
+   COMPILER [...]                     (a link to distcc by that name)
    distcc --help | --version | --show-hosts | -j
 
    --show-hosts   the host list that would be used, one host a line

@@ -37,6 +37,9 @@ const CONNECT_TIMEOUTS_MAX: u32 = 3;
 /// How many hosts are tried while failures are not remembered (DISTCC_BACKOFF_PERIOD=0).
 const ATTEMPTS_WITHOUT_BACKOFF_MAX: usize = 3;
 
+/// Why no host compiles a job, when each one's reason has been said before.
+const NO_HOST_LEFT: &str = "every host is down, failed a short time ago, or cannot do this job";
+
 /// A failure to distribute: the code to exit with if nothing may run here instead, and the cause.
 type Failure = (ExitCode, String);
 
@@ -149,14 +152,14 @@ fn try_hosts(
     let patience = session.settings.connect_timeout * CONNECT_TIMEOUTS_MAX;
     let mut failed: Vec<&Host> = Vec::new();
     let mut time_lost = Duration::ZERO;
-    let mut last: Failure = (ExitCode::NoHosts, "every host is down or failed a short time ago".into());
+    let mut last = ExitCode::NoHosts;
     loop {
         let mut usable = list.usable(&backoff, SystemTime::now());
         usable.retain(|host| !failed.contains(host));
         let too_many =
             session.settings.backoff_period.is_zero() && failed.len() >= ATTEMPTS_WITHOUT_BACKOFF_MAX;
         if usable.is_empty() || too_many || time_lost >= patience {
-            return Err(last);
+            return Err((last, NO_HOST_LEFT.into()));
         }
         let (slots, state) = (session.slots.as_ref().expect("BUG: checked by prepare"), &mut session.state);
         let lease = slots
@@ -185,10 +188,15 @@ fn try_hosts(
                 return Ok(status.shell_code());
             }
             Err(Fault::Job(code, cause)) => return Err((code, format!("{}: {cause}", host.word))),
+            Err(Fault::Unfit(code, cause)) => {
+                session.warn_once(&format!("{}: {cause}", host.word));
+                last = code;
+                failed.push(host);
+            }
             Err(Fault::Host(code, cause)) => {
-                last = (code, format!("{}: {cause}", host.word));
-                session.warn_once(&format!("{}; leaving this host alone for a while", last.1));
+                session.warn_once(&format!("{}: {cause}; leaving this host alone for a while", host.word));
                 let _ = backoff.mark(host);
+                last = code;
                 time_lost += began.elapsed();
                 failed.push(host);
             }
@@ -220,7 +228,7 @@ fn attempt(
             Some((start_preprocessor(session, job.compile)?, local_slot))
         }
     };
-    session.state.set(Phase::Connect, &host.word, slot);
+    session.state.set(Phase::Connect, host.name(), slot);
     let opening = Opening::start(host, settings, &session.environment);
     if let Some((preprocessing, local_slot)) = preprocessing {
         session.state.set(Phase::Preprocess, "localhost", local_slot.as_ref().map_or(0, |slot| slot.slot()));
@@ -232,12 +240,12 @@ fn attempt(
         .map_err(|error| Fault::Host(ExitCode::ConnectFailed, format!("connect: {error}")))?;
     let version = if host.compress { Version::LZO } else { Version::PLAIN };
     log_info!("exec on {}: {}", host.word, local::command_text(job.argv));
-    session.state.set(Phase::Send, &host.word, slot);
+    session.state.set(Phase::Send, host.name(), slot);
     remote::send_plain(&connection, job.argv, source, SendOptions { version, cork: settings.cork })?;
-    session.state.set(Phase::Compile, &host.word, slot);
+    session.state.set(Phase::Compile, host.name(), slot);
     let state = &mut session.state;
     let reply = remote::receive(&connection, version, Path::new(job.compile.output()), || {
-        state.set(Phase::Receive, &host.word, slot);
+        state.set(Phase::Receive, host.name(), slot);
     })?;
     judge_reply(reply)
 }
@@ -340,7 +348,7 @@ fn log_reply(job: &RemoteJob<'_>, host: &Host, source: Option<&Source>, reply: &
     let bytes = source.map_or(0, Source::bytes);
     let seconds = began.elapsed().as_secs_f64();
     let rate = bytes as f64 / 1024.0 / seconds.max(1e-6);
-    log_info!("{bytes} bytes from {name} compiled on {} in {seconds:.4}s, rate {rate:.0}kB/s", host.word);
+    log_info!("{bytes} bytes from {name} compiled on {} in {seconds:.4}s, rate {rate:.0}kB/s", host.name());
     if reply.status.success() {
         log_info!("compile {name} on {} completed ok", host.word);
     }

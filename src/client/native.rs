@@ -176,6 +176,14 @@ fn difference(with: &[OsString], without: &[OsString], family: Family) -> Vec<Os
         match (family, value) {
             (Family::Gcc, Some(value)) => result.extend([word.clone(), value.clone()]),
             (Family::Gcc, None) if word.as_bytes().starts_with(b"-m") => result.push(word.clone()),
+            // A server of 3.4 would take the word `-xop` for `-x LANGUAGE`; the driver has its own word for it.
+            (Family::Clang, Some(value))
+                if word == "-target-feature" && value.as_bytes().starts_with(b"-x") =>
+            {
+                let mut option = OsString::from("-mno-");
+                option.push(OsStr::from_bytes(&value.as_bytes()[1..]));
+                result.push(option);
+            }
             // clang's driver passes words behind -Xclang to the compiler proper as they are.
             (Family::Clang, Some(value)) => {
                 result.extend(["-Xclang".into(), word.clone(), "-Xclang".into(), value.clone()]);
@@ -209,8 +217,11 @@ mod tests {
 
     #[test]
     fn clang_options_go_to_the_compiler_proper() {
-        let with = words("clang -cc1 -triple x -target-cpu znver3 -target-feature +avx2 -mllvm -foo");
-        let expected = words("-Xclang -target-cpu -Xclang znver3 -Xclang -target-feature -Xclang +avx2");
+        let with = words(
+            "clang -cc1 -triple x -target-cpu znver3 -target-feature +avx2 -target-feature -xop -mllvm -foo",
+        );
+        let expected =
+            words("-Xclang -target-cpu -Xclang znver3 -Xclang -target-feature -Xclang +avx2 -mno-xop");
         assert_eq!(difference(&with, &[], Family::Clang), expected);
     }
 

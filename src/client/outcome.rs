@@ -13,7 +13,9 @@ use crate::exit_code::{ExitCode, WaitStatus};
 pub enum Fault {
     /// The host failed: it is left alone for a while, and another is tried.
     Host(ExitCode, String),
-    /// The job cannot be done there, and that is not the host's fault: it is compiled here.
+    /// The host cannot do this job and is not at fault: another is tried, and it keeps its place for other jobs.
+    Unfit(ExitCode, String),
+    /// The job cannot be done anywhere else, and no host is at fault: it is compiled here.
     Job(ExitCode, String),
     /// The preprocessor rejected the source: what it said is the result.
     Source {
@@ -67,9 +69,10 @@ pub fn judge_reply(reply: Reply) -> Result<Reply, Fault> {
     let text =
         if text.is_empty() { format!("refused the job: {code}") } else { format!("refused the job: {text}") };
     Err(match code {
-        // It would refuse everything from us, or everything for this compiler, or it is in trouble.
+        // Its other compilers are as good as before.
+        ExitCode::CompilerMissing => Fault::Unfit(code, text),
+        // It would refuse everything from us, or it is in trouble.
         ExitCode::AccessDenied
-        | ExitCode::CompilerMissing
         | ExitCode::Busy
         | ExitCode::IoError
         | ExitCode::SetuidFailed
@@ -103,15 +106,18 @@ mod tests {
 
     #[test]
     fn refusals_blame_the_host_only_for_its_own_fault() {
-        for (code, blames) in
-            [(113, true), (110, true), (100, false), (101, false), (105, false), (118, false)]
+        for (code, blame) in
+            [(113, "host"), (110, "unfit"), (100, "job"), (101, "job"), (105, "job"), (118, "job")]
         {
             let fault = judge_reply(reply(WaitStatus::exited(code), "distccd: because\n")).unwrap_err();
-            match fault {
-                Fault::Host(_, text) if blames => assert!(text.contains("because"), "{text}"),
-                Fault::Job(_, text) if !blames => assert!(text.contains("because"), "{text}"),
-                other => panic!("{code}: {other:?}"),
-            }
+            let (found, text) = match fault {
+                Fault::Host(_, text) => ("host", text),
+                Fault::Unfit(_, text) => ("unfit", text),
+                Fault::Job(_, text) => ("job", text),
+                Fault::Source { .. } => panic!("{code}: a server does not preprocess"),
+            };
+            assert_eq!(found, blame, "{code}");
+            assert!(text.contains("because"), "{text}");
         }
     }
 }

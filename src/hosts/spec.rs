@@ -92,6 +92,14 @@ impl Host {
         }
     }
 
+    /// What monitors and statistics call this host: its name, without port, user or options.
+    pub fn name(&self) -> &str {
+        match &self.transport {
+            Transport::Local => "localhost",
+            Transport::Tcp { name, .. } | Transport::Ssh { name, .. } => name,
+        }
+    }
+
     /// The name of this host in lock and back-off files ([`Transport::lock_name`]).
     pub fn lock_name(&self) -> String {
         self.transport.lock_name()
