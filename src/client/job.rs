@@ -23,7 +23,7 @@ use crate::client::session::{LocalWork, Session};
 use crate::client::settings::Settings;
 use crate::client::source::{Preprocessing, Source};
 use crate::client::transport::Opening;
-use crate::compiler_args::{self, Compile, Family, Verdict};
+use crate::compiler_args::{self, Compile, Family, TextForm, Verdict};
 use crate::exit_code::ExitCode;
 use crate::hosts::list::HostList;
 use crate::hosts::spec::{Host, Transport};
@@ -95,8 +95,8 @@ fn distribute(session: &mut Session<'_>, compile: Compile) -> i32 {
     session.announce(compile.source());
     log_info!("compile from {} to {}", compile.source().display(), compile.output().display());
     let mut source = None;
-    let result = prepare(session, &compile).and_then(|(remote, list)| {
-        let job = RemoteJob { compile: &compile, argv: &remote };
+    let result = prepare(session, &compile).and_then(|(commands, list)| {
+        let job = RemoteJob { compile: &compile, commands };
         try_hosts(session, &job, &list, &mut source)
     });
     match result {
@@ -108,12 +108,39 @@ fn distribute(session: &mut Session<'_>, compile: Compile) -> i32 {
 /// What is the same for every host that is tried.
 struct RemoteJob<'a> {
     compile: &'a Compile,
-    /// The command as servers are given it.
-    argv: &'a [OsString],
+    commands: RemoteCommands,
+}
+
+/// The command as servers are given it.
+struct RemoteCommands {
+    /// With expanded text.
+    expanded: Vec<OsString>,
+    /// With gathered text, if that is the better form for this compiler and source.
+    gathered: Option<Vec<OsString>>,
+}
+
+impl RemoteCommands {
+    fn new(compile: &Compile, family: Family) -> Result<RemoteCommands, compiler_args::Reason> {
+        let expanded = compile.plain_command(family, TextForm::Expanded)?;
+        let gathers = compile.text_form(family) == TextForm::Gathered;
+        let gathered = gathers.then(|| compile.plain_command(family, TextForm::Gathered));
+        Ok(RemoteCommands { expanded, gathered: gathered.and_then(Result::ok) })
+    }
+
+    fn best_form(&self) -> TextForm {
+        if self.gathered.is_some() { TextForm::Gathered } else { TextForm::Expanded }
+    }
+
+    fn with_text(&self, form: TextForm) -> &[OsString] {
+        match form {
+            TextForm::Expanded => &self.expanded,
+            TextForm::Gathered => self.gathered.as_ref().expect("BUG: gathered without a command for it"),
+        }
+    }
 }
 
 /// What must hold before a host is looked for: a list, slots, a place for temporary files, a command fit to be sent.
-fn prepare(session: &Session<'_>, compile: &Compile) -> Result<(Vec<OsString>, HostList), Failure> {
+fn prepare(session: &Session<'_>, compile: &Compile) -> Result<(RemoteCommands, HostList), Failure> {
     let list = session.hosts.clone().map_err(|cause| (ExitCode::NoHosts, cause))?;
     if session.slots.is_none() {
         return Err((ExitCode::NoHosts, "there is no lock directory (see DISTCC_DIR)".into()));
@@ -124,8 +151,8 @@ fn prepare(session: &Session<'_>, compile: &Compile) -> Result<(Vec<OsString>, H
     }
     let family = Family::of_name(compile.compiler());
     let natives = compile.native_options();
-    let command = if natives.is_empty() {
-        compile.plain_command(family)
+    let commands = if natives.is_empty() {
+        RemoteCommands::new(compile, family)
     } else {
         let program = session.invocation.find(compile.compiler()).ok_or_else(|| {
             (ExitCode::CompilerMissing, format!("{} is not on PATH", compile.compiler().display()))
@@ -136,9 +163,9 @@ fn prepare(session: &Session<'_>, compile: &Compile) -> Result<(Vec<OsString>, H
                 .map_err(|error| {
                     (ExitCode::DistccFailed, format!("resolve {}: {error}", natives[0].display()))
                 })?;
-        compile.with_native(&resolved).plain_command(family)
+        RemoteCommands::new(&compile.with_native(&resolved), family)
     };
-    Ok((command.map_err(|reason| (ExitCode::DistccFailed, reason.to_string()))?, list))
+    Ok((commands.map_err(|reason| (ExitCode::DistccFailed, reason.to_string()))?, list))
 }
 
 /// Tries one host after the other until one has compiled the source, or rejected it.
@@ -180,8 +207,13 @@ fn try_hosts(
             Ok(reply) => {
                 log_reply(job, host, source.as_ref(), &reply, began);
                 let _ = backoff.clear(host);
-                let spoken = source.as_ref().map(|source| source.diagnostics.as_slice()).unwrap_or_default();
-                return conclude(session, job.compile, host, reply, spoken);
+                let spoken =
+                    source.as_ref().map(|source| source.unrepeated(&reply.stderr)).unwrap_or_default();
+                return conclude(session, job.compile, host, reply, &spoken);
+            }
+            Err(fault @ Fault::Source { .. }) if !fault.is_final() && session.settings.fallback => {
+                log_info!("the preprocessor rejects {}; compiling it here", job.compile.source().display());
+                return Ok(compile_here(session));
             }
             Err(Fault::Source { status, diagnostics }) => {
                 local::show(&diagnostics);
@@ -225,23 +257,24 @@ fn attempt(
         }
         None => {
             let local_slot = session.local_slot(LocalWork::Preprocessor);
-            Some((start_preprocessor(session, job.compile)?, local_slot))
+            Some((start_preprocessor(session, job.compile, job.commands.best_form())?, local_slot))
         }
     };
     session.state.set(Phase::Connect, host.name(), slot);
     let opening = Opening::start(host, settings, &session.environment);
     if let Some((preprocessing, local_slot)) = preprocessing {
         session.state.set(Phase::Preprocess, "localhost", local_slot.as_ref().map_or(0, |slot| slot.slot()));
-        *source = Some(preprocessing.finish().map_err(Fault::from)?);
+        *source = Some(finish_preprocessor(session, job.compile, preprocessing)?);
     }
     let source = source.as_ref().expect("BUG: made above");
     let connection = opening
         .and_then(|opening| opening.finish(settings))
         .map_err(|error| Fault::Host(ExitCode::ConnectFailed, format!("connect: {error}")))?;
     let version = if host.compress { Version::LZO } else { Version::PLAIN };
-    log_info!("exec on {}: {}", host.word, local::command_text(job.argv));
+    let argv = job.commands.with_text(source.form());
+    log_info!("exec on {}: {}", host.word, local::command_text(argv));
     session.state.set(Phase::Send, host.name(), slot);
-    remote::send_plain(&connection, job.argv, source, SendOptions { version, cork: settings.cork })?;
+    remote::send_plain(&connection, argv, source, SendOptions { version, cork: settings.cork })?;
     session.state.set(Phase::Compile, host.name(), slot);
     let state = &mut session.state;
     let reply = remote::receive(&connection, version, Path::new(job.compile.output()), || {
@@ -250,14 +283,32 @@ fn attempt(
     judge_reply(reply)
 }
 
-fn start_preprocessor(session: &Session<'_>, compile: &Compile) -> Result<Preprocessing, Fault> {
+fn start_preprocessor(
+    session: &Session<'_>,
+    compile: &Compile,
+    form: TextForm,
+) -> Result<Preprocessing, Fault> {
     let program = session.invocation.find(compile.compiler()).ok_or_else(|| {
         Fault::Job(ExitCode::CompilerMissing, format!("{} is not on PATH", compile.compiler().display()))
     })?;
-    let argv = compile.preprocess_command();
+    let argv = compile.preprocess_command(form);
     log_debug!("exec on localhost: {}", local::command_text(&argv));
-    Preprocessing::start(&argv, &program, compile, session.settings, &session.environment)
+    Preprocessing::start(&argv, &program, (compile, form), session.settings, &session.environment)
         .map_err(Fault::cannot_preprocess)
+}
+
+/// The preprocessed source. A gathered text that would become something else elsewhere is made again, expanded.
+fn finish_preprocessor(
+    session: &Session<'_>,
+    compile: &Compile,
+    preprocessing: Preprocessing,
+) -> Result<Source, Fault> {
+    let source = preprocessing.finish()?;
+    if source.is_faithful().map_err(Fault::cannot_preprocess)? {
+        return Ok(source);
+    }
+    log_debug!("{} cannot be sent gathered", compile.source().display());
+    Ok(start_preprocessor(session, compile, TextForm::Expanded)?.finish()?)
 }
 
 /// A server has compiled the source, or its compiler has failed. `spoken` is what the preprocessor said before.
@@ -268,12 +319,12 @@ fn conclude(
     reply: Reply,
     spoken: &[u8],
 ) -> Result<i32, Failure> {
-    let lost_comments = compile.blames_lost_comments(Family::of_name(compile.compiler()), &reply.stderr);
+    let misled = compile.blames_preprocessing(Family::of_name(compile.compiler()), &reply.stderr);
     if reply.status.success() {
-        if lost_comments {
-            // Only a compiler that sees the comments knows whether the warning is true.
+        if misled {
+            // Only a compiler that sees the source itself knows whether the message is true.
             log_info!(
-                "{}: a warning may be due to comments lost in preprocessing",
+                "{}: a message may be due to preprocessing; compiling here to see",
                 compile.source().display()
             );
             return Ok(compile_here(session));
@@ -296,7 +347,7 @@ fn conclude(
     if let Some(signal) = reply.status.signal() {
         let what = signal::description(signal);
         log_warning!("the compiler of {source} on {} died of signal {signal} ({what})", host.word);
-    } else if here != remote_code && !lost_comments {
+    } else if here != remote_code && !misled {
         log_warning!(
             "remote compilation of '{source}' on {} failed with code {remote_code}, retried locally and got a \
              different result: {here}",
