@@ -52,8 +52,8 @@ impl Compile {
     }
 }
 
-/// What the server's compiler must be told so that an option's effect on macros is the same there. Options that
-/// only find or include files have had their effect.
+/// What the server's compiler must be told so that an option's effect on macros is the same there. Options
+/// that only find or include files have had their effect.
 pub(super) fn macro_words(item: &Item<'_>) -> Vec<OsString> {
     let to_frontend = |option: &str, value: &OsStr| {
         let mut word = OsString::from(option);
@@ -75,8 +75,9 @@ pub(super) fn macro_words(item: &Item<'_>) -> Vec<OsString> {
 
 /// Whether a gathered text compiles elsewhere to what the source compiles to here.
 ///
-/// It does not where a macro means the time of day; where `#line` counts, which clang forgets at the next condition
-/// it decides; and where a condition counts `__COUNTER__`, because the server's compiler counts from there again.
+/// It does not where a macro means the time of day; where the source itself says which line it is (`#line`, or
+/// markers of an earlier preprocessing), which clang forgets at the next condition it decides; and where a
+/// condition counts `__COUNTER__`, because the server's compiler counts from there again.
 pub fn is_faithful(text: &[u8]) -> bool {
     let mut pairs = text.windows(2).enumerate();
     !pairs.any(|(at, pair)| {
@@ -85,6 +86,7 @@ pub fn is_faithful(text: &[u8]) -> bool {
             b"__" if from.starts_with(b"__COUNTER__") => is_in_condition(before),
             b"__" => TIMES.iter().any(|name| from.starts_with(name)),
             b"li" => from.starts_with(b"line") && trim_blanks_end(before).ends_with(b"#"),
+            b"# " => is_marker_of_source(before, from),
             _ => false,
         }
     })
@@ -94,9 +96,27 @@ const TIMES: [&[u8]; 3] = [b"__DATE__", b"__TIME__", b"__TIMESTAMP__"];
 
 /// Whether what follows `before` is in the line of an `#if` or `#elif`.
 fn is_in_condition(before: &[u8]) -> bool {
-    let line = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_start();
+    let line = last_line(before).trim_ascii_start();
     let directive = line.strip_prefix(b"#").map(<[u8]>::trim_ascii_start);
     directive.is_some_and(|word| word.starts_with(b"if") || word.starts_with(b"elif"))
+}
+
+/// Whether a marker `# 7 "name"` is the source's own: clang puts one without flags only after a directive.
+fn is_marker_of_source(before: &[u8], from: &[u8]) -> bool {
+    let Some(text) = before.strip_suffix(b"\n").filter(|_| from[2..].first().is_some_and(u8::is_ascii_digit))
+    else {
+        return false;
+    };
+    let marker = first_line(from).trim_ascii_end();
+    marker.ends_with(b"\"") && !last_line(text).trim_ascii_start().starts_with(b"#")
+}
+
+fn first_line(text: &[u8]) -> &[u8] {
+    text.split(|byte| *byte == b'\n').next().unwrap_or_default()
+}
+
+fn last_line(text: &[u8]) -> &[u8] {
+    text.rsplit(|byte| *byte == b'\n').next().unwrap_or_default()
 }
 
 fn trim_blanks_end(mut bytes: &[u8]) -> &[u8] {
@@ -116,8 +136,8 @@ pub fn is_about_gathering(diagnostics: &[u8]) -> bool {
     })
 }
 
-/// The diagnostics of gathering that `there`, those of the server's compiler, lack. A preprocessor's warning should
-/// be in both; clang's driver may complain in one place or both.
+/// The diagnostics of gathering that `there`, those of the server's compiler, lack. A preprocessor's warning
+/// should be in both; clang's driver may complain in one place or both.
 pub fn unrepeated(here: &[u8], there: &[u8]) -> Vec<u8> {
     fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
         text.split_inclusive(|byte| *byte == b'\n')
@@ -236,6 +256,10 @@ mod tests {
             ("#line 4 \"x.y\"\n", false),
             ("  #  line 4\n", false),
             ("# outline", true),
+            ("#endif\n# 7 \"t.c\"\nint a;\n# 1 \"t.h\" 1\nint b;\n# 9 \"t.c\" 2\n", true),
+            ("int a;\n# 7 \"other.y\"\n", false),
+            ("int a;\n# 7 \"t.c\" 3 4\n", true),
+            ("a # 7 \"t.c\"\n# ", true),
             ("", true),
             ("_", true),
         ];
