@@ -8,22 +8,21 @@
 //! conclude        keep the result; or blame the host and try the next; or compile here without blame
 //! ```
 
-use std::ffi::OsString;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::client::commands::RemoteCommands;
 use crate::client::compiler::Invocation;
 use crate::client::local::{self, Diagnostics};
-use crate::client::native;
 use crate::client::outcome::{Fault, judge_reply};
 use crate::client::remote::{self, Reply, SendOptions};
 use crate::client::session::{LocalWork, Session};
 use crate::client::settings::Settings;
 use crate::client::source::{Preprocessing, Source};
 use crate::client::transport::Opening;
-use crate::compiler_args::{self, Compile, Family, Verdict};
+use crate::compiler_args::{self, Compile, Family, TextForm, Verdict};
 use crate::exit_code::ExitCode;
 use crate::hosts::list::HostList;
 use crate::hosts::spec::{Host, Transport};
@@ -94,8 +93,8 @@ fn scan(invocation: &mut Invocation, settings: &Settings) -> Result<Verdict, com
 fn distribute(session: &mut Session<'_>, compile: Compile) -> i32 {
     session.announce(compile.source());
     log_info!("compile from {} to {}", compile.source().display(), compile.output().display());
-    let remote = match remote_command(session, &compile) {
-        Ok(remote) => remote,
+    let commands = match RemoteCommands::for_compile(session, &compile) {
+        Ok(commands) => commands,
         Err(reason) => {
             log_info!("running locally: {reason}");
             return compile_here(session);
@@ -103,7 +102,7 @@ fn distribute(session: &mut Session<'_>, compile: Compile) -> i32 {
     };
     let mut source = None;
     let result = hosts(session).and_then(|list| {
-        let job = RemoteJob { compile: &compile, argv: &remote };
+        let job = RemoteJob { compile: &compile, commands };
         try_hosts(session, &job, &list, &mut source)
     });
     match result {
@@ -115,25 +114,7 @@ fn distribute(session: &mut Session<'_>, compile: Compile) -> i32 {
 /// What is the same for every host that is tried.
 struct RemoteJob<'a> {
     compile: &'a Compile,
-    /// The command as servers are given it.
-    argv: &'a [OsString],
-}
-
-/// The command as servers may be given it; or why it is better off here.
-fn remote_command(session: &Session<'_>, compile: &Compile) -> Result<Vec<OsString>, String> {
-    let family = Family::of_name(compile.compiler());
-    let natives = compile.native_options();
-    let command = if natives.is_empty() {
-        compile.plain_command(family)
-    } else {
-        let compiler = compile.compiler();
-        let program = session.invocation.find(compiler).ok_or("the compiler is not on PATH")?;
-        let directory = session.settings.directory.as_deref();
-        let resolved = native::resolve(&natives, compiler, &program, family, &session.environment, directory)
-            .map_err(|error| format!("resolve {}: {error}", natives[0].display()))?;
-        compile.with_native(&resolved).plain_command(family)
-    };
-    command.map_err(|reason| reason.to_string())
+    commands: RemoteCommands,
 }
 
 /// What must hold before a host is looked for: a list, slots, a place for temporary files.
@@ -188,8 +169,13 @@ fn try_hosts(
             Ok(reply) => {
                 log_reply(job, host, source.as_ref(), &reply, began);
                 let _ = backoff.clear(host);
-                let spoken = source.as_ref().map(|source| source.diagnostics.as_slice()).unwrap_or_default();
-                return conclude(session, job.compile, host, reply, spoken);
+                let spoken =
+                    source.as_ref().map(|source| source.unrepeated(&reply.stderr)).unwrap_or_default();
+                return conclude(session, job.compile, host, reply, &spoken);
+            }
+            Err(fault @ Fault::Source { .. }) if !fault.is_final() && session.settings.fallback => {
+                log_info!("the preprocessor rejects {}; compiling it here", job.compile.source().display());
+                return Ok(compile_here(session));
             }
             Err(Fault::Source { status, diagnostics }) => {
                 local::show(&diagnostics);
@@ -233,23 +219,24 @@ fn attempt(
         }
         None => {
             let local_slot = session.local_slot(LocalWork::Preprocessor);
-            Some((start_preprocessor(session, job.compile)?, local_slot))
+            Some((start_preprocessor(session, job.compile, job.commands.best_form())?, local_slot))
         }
     };
     session.state.set(Phase::Connect, host.name(), slot);
     let opening = Opening::start(host, settings, &session.environment);
     if let Some((preprocessing, local_slot)) = preprocessing {
         session.state.set(Phase::Preprocess, "localhost", local_slot.as_ref().map_or(0, |slot| slot.slot()));
-        *source = Some(preprocessing.finish().map_err(Fault::from)?);
+        *source = Some(finish_preprocessor(session, job.compile, preprocessing)?);
     }
     let source = source.as_ref().expect("BUG: made above");
     let connection = opening
         .and_then(|opening| opening.finish(settings))
         .map_err(|error| Fault::Host(ExitCode::ConnectFailed, format!("connect: {error}")))?;
     let version = if host.compress { Version::LZO } else { Version::PLAIN };
-    log_info!("exec on {}: {}", host.word, local::command_text(job.argv));
+    let argv = job.commands.with_text(source.form());
+    log_info!("exec on {}: {}", host.word, local::command_text(argv));
     session.state.set(Phase::Send, host.name(), slot);
-    remote::send_plain(&connection, job.argv, source, SendOptions { version, cork: settings.cork })?;
+    remote::send_plain(&connection, argv, source, SendOptions { version, cork: settings.cork })?;
     session.state.set(Phase::Compile, host.name(), slot);
     let state = &mut session.state;
     let reply = remote::receive(&connection, version, Path::new(job.compile.output()), || {
@@ -258,14 +245,32 @@ fn attempt(
     judge_reply(reply)
 }
 
-fn start_preprocessor(session: &Session<'_>, compile: &Compile) -> Result<Preprocessing, Fault> {
+fn start_preprocessor(
+    session: &Session<'_>,
+    compile: &Compile,
+    form: TextForm,
+) -> Result<Preprocessing, Fault> {
     let program = session.invocation.find(compile.compiler()).ok_or_else(|| {
         Fault::Job(ExitCode::CompilerMissing, format!("{} is not on PATH", compile.compiler().display()))
     })?;
-    let argv = compile.preprocess_command();
+    let argv = compile.preprocess_command(form);
     log_debug!("exec on localhost: {}", local::command_text(&argv));
-    Preprocessing::start(&argv, &program, compile, session.settings, &session.environment)
+    Preprocessing::start(&argv, &program, (compile, form), session.settings, &session.environment)
         .map_err(Fault::cannot_preprocess)
+}
+
+/// The preprocessed source. A gathered text that would become something else elsewhere is made again, expanded.
+fn finish_preprocessor(
+    session: &Session<'_>,
+    compile: &Compile,
+    preprocessing: Preprocessing,
+) -> Result<Source, Fault> {
+    let source = preprocessing.finish()?;
+    if source.is_faithful().map_err(Fault::cannot_preprocess)? {
+        return Ok(source);
+    }
+    log_debug!("{} cannot be sent gathered", compile.source().display());
+    Ok(start_preprocessor(session, compile, TextForm::Expanded)?.finish()?)
 }
 
 /// A server has compiled the source, or its compiler has failed. `spoken` is what the preprocessor said before.
@@ -276,12 +281,12 @@ fn conclude(
     reply: Reply,
     spoken: &[u8],
 ) -> Result<i32, Failure> {
-    let lost_comments = compile.blames_lost_comments(Family::of_name(compile.compiler()), &reply.stderr);
+    let misled = compile.blames_preprocessing(Family::of_name(compile.compiler()), &reply.stderr);
     if reply.status.success() {
-        if lost_comments {
-            // Only a compiler that sees the comments knows whether the warning is true.
+        if misled {
+            // Only a compiler that sees the source itself knows whether the message is true.
             log_info!(
-                "{}: a warning may be due to comments lost in preprocessing",
+                "{}: a message may be due to preprocessing; compiling here to see",
                 compile.source().display()
             );
             return Ok(compile_here(session));
@@ -304,7 +309,7 @@ fn conclude(
     if let Some(signal) = reply.status.signal() {
         let what = signal::description(signal);
         log_warning!("the compiler of {source} on {} died of signal {signal} ({what})", host.word);
-    } else if here != remote_code && !lost_comments {
+    } else if here != remote_code && !misled {
         log_warning!(
             "remote compilation of '{source}' on {} failed with code {remote_code}, retried locally and got a \
              different result: {here}",

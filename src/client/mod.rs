@@ -5,6 +5,7 @@ pub mod job;
 pub mod outcome;
 pub mod session;
 
+pub mod commands;
 pub mod local;
 pub mod native;
 pub mod source;

@@ -17,7 +17,7 @@ pub enum Fault {
     Unfit(ExitCode, String),
     /// The job cannot be done anywhere else, and no host is at fault: it is compiled here.
     Job(ExitCode, String),
-    /// The preprocessor rejected the source: what it said is the result.
+    /// The preprocessor rejected the source; [`Fault::is_final`] says if what it said is the result.
     Source {
         /// How it ended.
         status: WaitStatus,
@@ -30,6 +30,21 @@ impl Fault {
     /// The preprocessor could not be run, or the source not be read.
     pub fn cannot_preprocess(error: io::Error) -> Fault {
         Fault::Job(ExitCode::IoError, format!("preprocess: {error}"))
+    }
+
+    /// Whether nothing more is to be learned from compiling the source here.
+    ///
+    /// A missing header ends a compilation where it ends preprocessing, with the same words. After an `#error` or
+    /// a warning made an error, the compiler goes on and finds more. Compilers that speak another language than
+    /// English are asked again.
+    pub fn is_final(&self) -> bool {
+        const FATAL: &[u8] = b"fatal error: ";
+        match self {
+            Fault::Source { status, diagnostics } => {
+                status.signal().is_some() || diagnostics.windows(FATAL.len()).any(|part| part == FATAL)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -101,6 +116,21 @@ mod tests {
             WaitStatus::exited(99),
         ] {
             assert!(judge_reply(reply(status, "")).is_ok(), "{status}");
+        }
+    }
+
+    #[test]
+    fn only_fatal_errors_of_the_preprocessor_are_final() {
+        let cases = [
+            ("t.c:1:10: fatal error: x.h: No such file or directory\n", WaitStatus::exited(1), true),
+            ("t.c:1:10: \u{1b}[01;31m\u{1b}[Kfatal error: \u{1b}[m\u{1b}[Kx.h", WaitStatus::exited(1), true),
+            ("t.c:1:2: error: #error no\n", WaitStatus::exited(1), false),
+            ("", WaitStatus::exited(1), false),
+            ("", WaitStatus(2), true),
+        ];
+        for (said, status, want) in cases {
+            let fault = Fault::Source { status, diagnostics: said.into() };
+            assert_eq!(fault.is_final(), want, "{said}");
         }
     }
 

@@ -4,12 +4,12 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use crate::client::settings::Settings;
-use crate::compiler_args::Compile;
+use crate::compiler_args::{self, Compile, TextForm};
 use crate::exit_code::WaitStatus;
 use crate::log_info;
 use crate::sys::child::{Child, Command, Environment, Group};
@@ -22,14 +22,16 @@ use crate::sys::temp;
 pub struct Source {
     file: File,
     bytes: u64,
+    form: TextForm,
     /// What the preprocessor said while it succeeded.
-    pub diagnostics: Vec<u8>,
+    diagnostics: Vec<u8>,
 }
 
 /// A preprocessor that runs.
 #[derive(Debug)]
 pub struct Preprocessing {
     child: Child,
+    form: TextForm,
     output: File,
     diagnostics: File,
     _cleanup: CleanupChild,
@@ -38,7 +40,7 @@ pub struct Preprocessing {
 /// Why there is no preprocessed source.
 #[derive(Debug)]
 pub enum SourceError {
-    /// The preprocessor found a fault in the user's source: this is its verdict, and it is final.
+    /// The preprocessor found a fault in the user's source.
     Rejected {
         /// How it ended.
         status: WaitStatus,
@@ -50,15 +52,15 @@ pub enum SourceError {
 }
 
 impl Preprocessing {
-    /// Starts the preprocessor.
+    /// Starts the preprocessor with `argv`, which writes text of the given form.
     pub fn start(
         argv: &[OsString],
         program: &Path,
-        compile: &Compile,
+        (compile, form): (&Compile, TextForm),
         settings: &Settings,
         environment: &Environment,
     ) -> io::Result<Preprocessing> {
-        let output = if settings.save_temps {
+        let mut output = if settings.save_temps {
             let (path, file) =
                 temp::named_file(&settings.temporary, "distcc", compile.preprocessed_suffix().as_ref())?;
             log_info!("preprocessed source is kept in {}", path.display());
@@ -66,6 +68,7 @@ impl Preprocessing {
         } else {
             temp::anonymous("preprocessed")?
         };
+        output.write_all(&compile.preface(form))?;
         let diagnostics = temp::anonymous("diagnostics")?;
         let null = File::open("/dev/null")?;
         let child = Command {
@@ -78,7 +81,7 @@ impl Preprocessing {
         }
         .spawn()?;
         let cleanup = CleanupChild::new(child.pid());
-        Ok(Preprocessing { child, output, diagnostics, _cleanup: cleanup })
+        Ok(Preprocessing { child, form, output, diagnostics, _cleanup: cleanup })
     }
 
     /// Waits for it.
@@ -91,7 +94,7 @@ impl Preprocessing {
             return Err(SourceError::Rejected { status, diagnostics });
         }
         let bytes = self.output.metadata().map_err(SourceError::Failed)?.len();
-        Ok(Source { file: self.output, bytes, diagnostics })
+        Ok(Source { file: self.output, bytes, form: self.form, diagnostics })
     }
 }
 
@@ -100,7 +103,29 @@ impl Source {
     pub fn already_preprocessed(compile: &Compile) -> io::Result<Source> {
         let mut file = temp::anonymous("preprocessed")?;
         let bytes = io::copy(&mut File::open(compile.source())?, &mut file)?;
-        Ok(Source { file, bytes, diagnostics: Vec::new() })
+        Ok(Source { file, bytes, form: TextForm::Expanded, diagnostics: Vec::new() })
+    }
+
+    /// What the text is.
+    pub fn form(&self) -> TextForm {
+        self.form
+    }
+
+    /// Whether a server makes of it what the source is here, in object and in messages.
+    pub fn is_faithful(&self) -> io::Result<bool> {
+        if self.form == TextForm::Expanded {
+            return Ok(true);
+        }
+        let is_said_here_only = compiler_args::is_about_gathering(&self.diagnostics);
+        Ok(!is_said_here_only && compiler_args::is_faithful(&self.map()?))
+    }
+
+    /// What the preprocessor said and the server's compiler did not say again in `said_there`.
+    pub fn unrepeated(&self, said_there: &[u8]) -> Vec<u8> {
+        match self.form {
+            TextForm::Expanded => self.diagnostics.clone(),
+            TextForm::Gathered => compiler_args::unrepeated(&self.diagnostics, said_there),
+        }
     }
 
     /// Its length.

@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use super::dependency::{self, DependencyOutput};
+use super::gathered::{TextForm, macro_words};
 use super::old_server::refused_word;
 use super::option_table::{DependencyPart, Role};
 use super::reason::Reason;
@@ -112,9 +113,9 @@ impl Compile {
         self.dependencies.output(self.source(), output, environment)
     }
 
-    /// The command that preprocesses the source here, to standard output, and writes the dependency file that
-    /// the whole compilation would have written.
-    pub fn preprocess_command(&self) -> Vec<OsString> {
+    /// The command that preprocesses the source here, to standard output in the given form, and writes the
+    /// dependency file that the whole compilation would have written.
+    pub fn preprocess_command(&self, form: TextForm) -> Vec<OsString> {
         let mut out = vec![self.argv[0].clone()];
         let mut has_mode = false;
         for item in items(&self.argv) {
@@ -137,13 +138,16 @@ impl Compile {
                 out.extend(["-MQ".into(), dependencies.default_target]);
             }
         }
+        if form == TextForm::Gathered {
+            out.push("-frewrite-includes".into());
+        }
         out
     }
 
-    /// The command for a server that gets preprocessed text (protocol versions 1 and 2).
+    /// The command for a server that gets preprocessed text of the given form (protocol versions 1 and 2).
     ///
     /// Fails while `-march=native` is unresolved, and where a server of distcc 3.4 would drop the command.
-    pub fn plain_command(&self, family: Family) -> Result<Vec<OsString>, Reason> {
+    pub fn plain_command(&self, family: Family, form: TextForm) -> Result<Vec<OsString>, Reason> {
         let mut out = vec![self.argv[0].clone()];
         let language_at = self.language_at();
         for item in items(&self.argv) {
@@ -166,6 +170,10 @@ impl Compile {
                     out.extend_from_slice(self.words(&item));
                 }
             }
+        }
+        if form == TextForm::Gathered {
+            // At the end: servers of 3.4 put their file in place of the first word that ends like a source file.
+            out.extend(items(&self.argv).flat_map(|item| macro_words(&item)));
         }
         accepted_by_old_servers(out)
     }
@@ -233,17 +241,23 @@ impl Compile {
         Compile { argv, source, ..self.clone() }
     }
 
-    /// Whether a remote compilation's messages hold a warning or error that lost comments may have caused.
+    /// Whether a remote compilation's messages are those of the text that was sent, not of the source. Only a
+    /// compilation here knows the truth: its messages replace the remote ones.
     ///
     /// gcc's `-Wimplicit-fallthrough` (part of `-Wextra`) is silenced by comments, and preprocessed text has
-    /// none. Only a compilation here knows the truth: its messages replace the remote ones. gcc's `-C` would keep
-    /// the comments, but also puts them into stringified macro arguments, hides directives and macro calls behind
-    /// them, and doubles the text to be sent.
-    pub fn blames_lost_comments(&self, family: Family, stderr: &[u8]) -> bool {
-        const SIGNS: [&[u8]; 3] =
+    /// none. gcc's `-C` would keep the comments, but also puts them into stringified macro arguments, hides
+    /// directives and macro calls behind them, and doubles the text to be sent. clang may warn of lines it added
+    /// to gathered text itself: `-pedantic` finds more directives in the arguments of a macro than there were.
+    pub fn blames_preprocessing(&self, family: Family, stderr: &[u8]) -> bool {
+        const OF_GCC: [&[u8]; 3] =
             [b"-Wimplicit-fallthrough", b"-Werror=implicit-fallthrough", b"this statement may fall through"];
-        let said = |sign: &[u8]| stderr.windows(sign.len()).any(|window| window == sign);
-        family == Family::Gcc && !self.kind.preprocessed && SIGNS.into_iter().any(said)
+        const OF_CLANG: [&[u8]; 2] = [b" by -frewrite-includes */", b"-Wembedded-directive"];
+        let signs = match family {
+            Family::Gcc => OF_GCC.as_slice(),
+            Family::Clang => OF_CLANG.as_slice(),
+        };
+        let said = |sign: &&[u8]| stderr.windows(sign.len()).any(|window| window == *sign);
+        !self.kind.preprocessed && signs.iter().any(said)
     }
 
     fn words(&self, item: &Item<'_>) -> &[OsString] {
@@ -329,7 +343,11 @@ mod tests {
             (Gcc, "g++ -c t.c", "g++ -c t.c -o t.o"),
         ];
         for (family, command, want) in cases {
-            assert_eq!(compile(command).plain_command(family), Ok(argv(want)), "{command}");
+            assert_eq!(
+                compile(command).plain_command(family, TextForm::Expanded),
+                Ok(argv(want)),
+                "{command}"
+            );
         }
     }
 
@@ -365,7 +383,7 @@ mod tests {
             ("gcc -xc++ -H -c t.c", "gcc -xc++ -H -E t.c"),
         ];
         for (command, want) in cases {
-            assert_eq!(compile(command).preprocess_command(), argv(want), "{command}");
+            assert_eq!(compile(command).preprocess_command(TextForm::Expanded), argv(want), "{command}");
         }
     }
 
@@ -417,20 +435,23 @@ mod tests {
         for (command, natives, rest) in cases {
             let compile = compile(command);
             assert_eq!(compile.native_options(), argv(natives), "{command}");
-            assert!(matches!(compile.plain_command(Family::Gcc), Err(Reason::UnresolvedNative(_))));
+            assert!(matches!(
+                compile.plain_command(Family::Gcc, TextForm::Expanded),
+                Err(Reason::UnresolvedNative(_))
+            ));
             let sent = compile.with_native(&resolved);
             assert_eq!(sent.source(), "t.c");
             let want = format!("gcc -march=skylake -mtune=skylake {rest}");
-            assert_eq!(sent.plain_command(Family::Gcc), Ok(argv(&want)), "{command}");
+            assert_eq!(sent.plain_command(Family::Gcc, TextForm::Expanded), Ok(argv(&want)), "{command}");
         }
         let overruled = compile("gcc -march=native -march=x86-64 -c t.c");
         assert!(overruled.native_options().is_empty());
-        let sent = overruled.with_native(&[]).plain_command(Family::Gcc);
+        let sent = overruled.with_native(&[]).plain_command(Family::Gcc, TextForm::Expanded);
         assert_eq!(sent, Ok(argv("gcc -march=x86-64 -c t.c -o t.o")));
     }
 
     #[test]
-    fn a_warning_that_a_comment_silences_here_is_noticed() {
+    fn messages_about_what_preprocessing_did_are_noticed() {
         let warning = "f.c:16:10: warning: this statement may fall through [-Wimplicit-fallthrough=]";
         let cases = [
             ("gcc -Wextra -c t.c", Family::Gcc, warning, true),
@@ -450,9 +471,10 @@ mod tests {
             ("gcc -Wextra -c t.c", Family::Gcc, "", false),
             ("gcc -Wextra -c t.i", Family::Gcc, warning, false),
             ("clang -Wextra -c t.c", Family::Clang, warning, false),
+            ("clang -pedantic -c t.c", Family::Clang, "#if 0 /* disabled by -frewrite-includes */", true),
         ];
         for (command, family, stderr, want) in cases {
-            let blames = compile(command).blames_lost_comments(family, stderr.as_bytes());
+            let blames = compile(command).blames_preprocessing(family, stderr.as_bytes());
             assert_eq!(blames, want, "{command}: {stderr}");
         }
     }
@@ -467,7 +489,7 @@ mod tests {
         ];
         for command in cases {
             for family in [Family::Gcc, Family::Clang] {
-                let sent = compile(command).plain_command(family).unwrap();
+                let sent = compile(command).plain_command(family, TextForm::Expanded).unwrap();
                 assert_eq!(refused_word(&sent), None, "{command}");
                 super::super::server_args::check(&sent).unwrap();
             }

@@ -5,12 +5,14 @@
 //!
 //! - `option_table` is the one list of options that matter; `words` divides a command by it.
 //! - `scan` decides between local and remote and gives a [`Compile`]; `reason` says why not.
-//! - `compile` turns a [`Compile`] into the commands to run; `dependency` knows the `.d` file's name.
+//! - `compile` turns a [`Compile`] into the commands to run; `gathered` knows the form of text that clang gets;
+//!   `dependency` knows the `.d` file's name.
 //! - `server_args` is the daemon's side; `old_server` is what a server of distcc 3.4 accepts.
 //! - `rewrite`, `response_file` and `source_file` are small and stand alone.
 
 mod compile;
 mod dependency;
+mod gathered;
 mod old_server;
 mod option_table;
 mod reason;
@@ -23,6 +25,7 @@ mod words;
 
 pub use compile::{Compile, Family};
 pub use dependency::DependencyOutput;
+pub use gathered::{TextForm, is_about_gathering, is_faithful, unrepeated};
 pub use old_server::refused_word;
 pub use reason::Reason;
 pub use response_file::expand;

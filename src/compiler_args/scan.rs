@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::compile::{Compile, Family};
 use super::dependency;
+use super::gathered::TextForm;
 use super::old_server::{asks_assembler_to_write, is_probe};
 use super::option_table::{DependencyPart, Role, find};
 use super::reason::Reason;
@@ -168,7 +169,7 @@ fn distributable(mut argv: Vec<OsString>) -> Result<Compile, Reason> {
         declares_language: source.declared,
         dependencies: survey.dependencies,
     };
-    match compile.plain_command(Family::Gcc) {
+    match compile.plain_command(Family::Gcc, TextForm::Expanded) {
         Err(reason @ Reason::OldServer(_)) => Err(reason),
         _ => Ok(compile),
     }

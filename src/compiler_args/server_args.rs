@@ -141,6 +141,10 @@ fn loads_code(value: &OsStr) -> bool {
 fn names_output_file(value: &OsStr) -> bool {
     let bytes = value.as_bytes();
     let assigns_file = bytes.windows(6).any(|part| part == b"-file=");
+    // Clients of ours define macros past clang's driver; a definition may look like anything.
+    if bytes.starts_with(b"-D") || bytes.starts_with(b"-U") {
+        return false;
+    }
     bytes == b"-o" || bytes.ends_with(b"-file") || bytes.ends_with(b"-output") || assigns_file
 }
 
