@@ -40,6 +40,7 @@ const COMMANDS: &[&str] = &[
     "clang -Wall -Wextra -c macros.c -o out.o",
     "clang -O2 -DNDEBUG -DMORE=2 -DTEXT2=x.c -UOTHER -std=c99 -c macros.c -o out.o",
     "clang -O2 -D once=twice -Wall -S macros.c -o out.o",
+    "clang -O1 -gdwarf-4 -DMORE=2 -c macros.c -o out.o",
     "clang -fsanitize=undefined -c macros.c -o out.o",
     "clang -flto -fcolor-diagnostics -Wall -c macros.c -o out.o",
     "clang -ffile-prefix-map=macros=renamed -c macros.c -o out.o",
@@ -93,6 +94,27 @@ fn compare(sandbox: Sandbox, daemon: Daemon) {
     }
     // All but the one that cannot be preprocessed.
     wait_until("every command to be compiled there", || daemon.compilations() == COMMANDS.len() - 1);
+    sandbox.finish([daemon]);
+}
+
+#[test]
+fn objects_for_debuggers_do_not_name_the_directory_of_a_job() {
+    let sandbox = Sandbox::new();
+    let daemon = sandbox.daemon().start();
+    sandbox.write("plain.i", "int f(int a) { return a; }\n");
+    for compiler in ["gcc", "clang"] {
+        require(compiler);
+        let object = || {
+            let words = [compiler, "-g", "-c", "plain.i", "-o", "out.o"];
+            let outcome = sandbox.distcc(words).hosts(&daemon.host()).env("DISTCC_FALLBACK", "0").run();
+            assert_eq!(outcome.code(), 0, "{}", outcome.err());
+            take(&sandbox, "out.o").unwrap()
+        };
+        let (first, second) = (object(), object());
+        assert!(first == second, "{compiler}: two compilations differ");
+        let name = b"distccd_";
+        assert!(!first.windows(name.len()).any(|part| part == name), "{compiler}");
+    }
     sandbox.finish([daemon]);
 }
 

@@ -2,10 +2,11 @@
 //! local compiler to make them; not where they go.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use crate::client::native;
 use crate::client::session::Session;
-use crate::compiler_args::{Compile, Family, TextForm};
+use crate::compiler_args::{self, Compile, Family, TextForm};
 
 /// A compilation's commands for servers.
 pub struct RemoteCommands {
@@ -36,7 +37,15 @@ impl RemoteCommands {
             compile.plain_command(family, TextForm::Expanded).map_err(|reason| reason.to_string())?;
         let gathers = compile.text_form(family) == TextForm::Gathered;
         let gathered = gathers.then(|| compile.plain_command(family, TextForm::Gathered));
-        Ok(RemoteCommands { expanded, gathered: gathered.and_then(Result::ok) })
+        let mut commands = RemoteCommands { expanded, gathered: gathered.and_then(Result::ok) };
+        if family == Family::Clang && compile.records_directory() {
+            // gcc's preprocessed text names the directory of the compilation; clang would record the server's.
+            if let Ok(directory) = std::env::current_dir() {
+                add_directory(&mut commands.expanded, &directory);
+                commands.gathered.iter_mut().for_each(|command| add_directory(command, &directory));
+            }
+        }
+        Ok(commands)
     }
 
     /// The form to preprocess to.
@@ -49,6 +58,30 @@ impl RemoteCommands {
         match form {
             TextForm::Expanded => &self.expanded,
             TextForm::Gathered => self.gathered.as_ref().expect("BUG: gathered without a command for it"),
+        }
+    }
+}
+
+/// Tells clang the directory to record for debuggers, unless a server of 3.4 would take it for a source file.
+fn add_directory(command: &mut Vec<OsString>, directory: &Path) {
+    let before = command.len();
+    command.extend(["-fdebug-compilation-dir".into(), directory.into()]);
+    if compiler_args::refused_word(command).is_some() {
+        command.truncate(before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_looks_like_a_source_is_not_sent() {
+        let command: Vec<OsString> = ["clang", "-g", "-c", "a.c", "-o", "a.o"].map(OsString::from).into();
+        for (directory, added) in [("/home/me/project", 2), ("/home/me/odd.c", 0)] {
+            let mut words = command.clone();
+            add_directory(&mut words, Path::new(directory));
+            assert_eq!(words.len() - command.len(), added, "{directory}");
         }
     }
 }

@@ -90,6 +90,15 @@ impl Compile {
         self.kind.language.preprocessed_suffix()
     }
 
+    /// Whether debug information is asked for, and the directory to be recorded in it is not given.
+    pub fn records_directory(&self) -> bool {
+        let given = |word: &OsString| {
+            let word = word.as_bytes();
+            word.starts_with(b"-fdebug-compilation-dir") || word.starts_with(b"-ffile-compilation-dir")
+        };
+        asks_for_debug_information(&self.argv) && !self.argv.iter().any(given)
+    }
+
     /// Whether the command says itself if diagnostics are to be coloured.
     pub fn chooses_colour(&self) -> bool {
         self.argv.iter().any(|word| {
@@ -284,6 +293,11 @@ impl Compile {
         }
         vec!["-x".into(), language.preprocessed_name().into()]
     }
+}
+
+/// Whether a command asks for information for a debugger.
+pub(super) fn asks_for_debug_information(argv: &[OsString]) -> bool {
+    argv.iter().skip(1).any(|word| word.as_bytes().starts_with(b"-g") && word != "-g0")
 }
 
 /// `-flto` in a spelling that servers of 3.4 let pass and that makes the same object.

@@ -318,6 +318,8 @@ pub(super) static OPTIONS: &[OptionRow] = &[
     row("-fcrash-diagnostics-dir=", Value::Joined, Keep),
     row("-fcs-profile-", Value::Joined, Profile("reads or writes profile data of this machine")),
     row("-fcxx-modules", Value::Joined, Local("uses modules, which live on this machine")),
+    row("-fdebug-compilation-dir", Value::Separate, Keep),
+    row("-fdebug-compilation-dir=", Value::Joined, Keep),
     row("-fdebug-macro", Value::None, Local("records macros, which preprocessing expands")),
     row("-fdeps-", Value::Joined, SideFile("module dependencies to a file")),
     row("-fdiagnostics-add-output=", Value::Joined, SideFile("diagnostics to a file")),

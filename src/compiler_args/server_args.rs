@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 
+use super::compile::asks_for_debug_information;
 use super::old_server::is_probe;
 use super::option_table::{DependencyPart, Role, find};
 use super::scan::{assembler_writes, is_system_directory};
@@ -187,6 +188,11 @@ impl ServerCompile {
     pub fn preprocessed_suffix(&self) -> &'static str {
         let by_name = SourceKind::of_name(self.source()).unwrap_or(self.kind);
         by_name.language.preprocessed_suffix()
+    }
+
+    /// Whether the object will name the directory the compiler runs in.
+    pub fn records_directory(&self) -> bool {
+        asks_for_debug_information(&self.argv)
     }
 
     /// The words to run on preprocessed text in `source`, with the result in `object`.

@@ -114,10 +114,21 @@ impl Job {
 
     /// Starts the compiler in a process group of its own, in the private directory.
     pub fn start(self, workshop: &Workshop) -> Result<RunningJob, Refusal> {
-        let argv = self
+        let mut argv = self
             .command
             .compile
             .command(self.files.source.path.as_os_str(), self.files.object.path.as_os_str());
+        if self.command.compile.records_directory() {
+            // The directory's random name must not make two objects of the same source differ. 3.4 runs compilers in
+            // TMPDIR itself, so that is what its clients' objects name.
+            let mut option = OsString::from("-fdebug-prefix-map=");
+            option.extend([
+                self.files.directory.path().as_os_str(),
+                "=".as_ref(),
+                workshop.temporary.as_os_str(),
+            ]);
+            argv.push(option);
+        }
         let (stdout, stderr) = (temp::anonymous("stdout"), temp::anonymous("stderr"));
         let (stdout, stderr) = match (stdout, stderr) {
             (Ok(stdout), Ok(stderr)) => (stdout, stderr),
