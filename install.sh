@@ -257,7 +257,8 @@ install_all() {
     install_config "$SOURCE/packaging/config/default/distcc" "$etc/default/distcc"
 
     say "installed $DESTDIR$prefix/bin/distcc"
-    say "next: name your build machines in $(hosts_file), put $prefix/lib/distcc first on PATH, and make -j"
+    say "next: name your build machines in $(hosts_file),"
+    say "put $prefix/lib/distcc first on PATH, and make -j"
 }
 
 # Where a host list is read: distcc knows two places of the system's, and the first that exists counts.
