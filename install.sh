@@ -19,7 +19,9 @@ usage: ./install.sh [--prefix DIR]              build and install (default: /usr
 
 Installed are DIR/bin/distcc and its links, DIR/lib/distcc with a link for every compiler in /usr/bin
 (put it first on PATH), the manual pages, and sample configuration in DIR/etc, or in /etc when DIR is /usr.
-A configuration file that is already there is kept, and a changed one survives --uninstall.
+A configuration file that is already there is kept, and a changed one survives --uninstall. Root is needed
+only where DIR belongs to root. A host list is read from /etc and /usr/local/etc; with another DIR, copy
+DIR/etc/distcc/hosts to ~/.distcc.
 
 --demo starts two servers on the loopback interface, builds tests/sample (or the Debian source package
 PACKAGE, such as zlib) through them with make -j4, builds it again without them, and compares every object
@@ -255,7 +257,23 @@ install_all() {
     install_config "$SOURCE/packaging/config/default/distcc" "$etc/default/distcc"
 
     say "installed $DESTDIR$prefix/bin/distcc"
-    say "next: name your build machines in $etc/distcc/hosts, put $prefix/lib/distcc first on PATH, and make -j"
+    say "next: name your build machines in $(hosts_file),"
+    say "put $prefix/lib/distcc first on PATH, and make -j"
+}
+
+# Where a host list is read: distcc knows two places of the system's, and the first that exists counts.
+hosts_file() {
+    case $etc in
+    /etc) say /etc/distcc/hosts ;;
+    /usr/local/etc)
+        if [ -e "$DESTDIR/etc/distcc/hosts" ]; then
+            say "/etc/distcc/hosts (which goes before $etc/distcc/hosts)"
+        else
+            say "$etc/distcc/hosts"
+        fi
+        ;;
+    *) say "DISTCC_HOSTS or .distcc/hosts in your home directory" ;;
+    esac
 }
 
 uninstall_all() {
@@ -553,6 +571,8 @@ print_summary() {
     say "$colour$remote of $all files were compiled by the servers;"
     say "$equal of $all objects are the same as those compiled locally.$plain"
     [ "$code" -eq 0 ] || say "$code more have the same code, and differ in what they tell the debugger (-g)."
+    checked=$(grep -c 'may be due to preprocessing; compiling here' "$client_log" || true)
+    [ "$checked" -eq 0 ] || say "$checked were compiled by a server, and then here to see if its warning was true."
     return $outcome
 }
 

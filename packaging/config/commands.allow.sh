@@ -1,4 +1,6 @@
-# Which compilers the distcc server runs, by full path; read (with ".") by the script that starts distccd.
+# Which compilers the distcc server runs, by full path; read (with ".") by a script that starts distccd. distccd itself
+# does not look here, but at DISTCC_CMDLIST.
+# shellcheck shell=sh
 #
 # The script sets CMDLIST to a file that the server can read. This fragment fills that file, one command to a line,
 # and points distccd at it. A client's compiler name is looked up by its last NUMWORDS parts: with 1, a client that
