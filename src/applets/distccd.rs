@@ -260,7 +260,7 @@ fn configure(mut options: Options, stdin_is_socket: bool) -> Result<Config, Exit
         any_compiler: options.enable_tcp_insecure || options.make_me_a_botnet,
         log: match (options.log_stderr || options.wizard, options.log_file.pop()) {
             (true, _) => LogTarget::Stderr,
-            (false, Some(path)) => LogTarget::File(path),
+            (false, Some(path)) => LogTarget::File(std::path::absolute(&path).unwrap_or(path)),
             (false, None) => LogTarget::Syslog,
         },
         log_level,

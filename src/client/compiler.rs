@@ -110,7 +110,7 @@ impl Invocation {
         };
         let argv = compiler_args::rewrite(&self.argv, &mut surroundings);
         if argv != self.argv {
-            log_debug!("{} is completed to {}", self.argv[0].display(), argv[0].display());
+            log_debug!("the command is completed to {}", crate::client::local::command_text(&argv));
             self.argv = argv;
         }
     }

@@ -1,7 +1,7 @@
 //! From a configuration to a running server: privileges, log, directories, sockets, background.
 //!
-//! The order matters and is that of 3.4: the log is opened by the user the daemon will be, and a port that cannot be
-//! bound is reported before the daemon leaves the terminal.
+//! The order matters: the log is opened by the user the daemon will be, and what keeps it from starting is reported
+//! before it leaves the terminal, by message and by exit status.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -45,7 +45,6 @@ pub fn run(config: Config) -> Result<Option<i32>, ExitCode> {
         log_warning!("set the out-of-memory score to {value}: {error}");
     }
     drop_privileges(&config)?;
-    open_log(&config);
     let temporary = &config.environment.temporary;
     std::env::set_current_dir(temporary).map_err(|error| {
         log_error!("change to {}: {error} (see TMPDIR)", temporary.display());
@@ -53,12 +52,17 @@ pub fn run(config: Config) -> Result<Option<i32>, ExitCode> {
     })?;
     let policy = compiler_policy(&config)?;
     match config.mode.clone() {
-        Mode::Inetd => serve_one(&config, policy),
+        Mode::Inetd => {
+            open_log(&config);
+            serve_one(&config, policy)
+        }
         Mode::Standalone { addresses, port, detach } => {
             let listeners = listen(&config, &addresses, port)?;
             // Written early, so that a file that cannot be written keeps the daemon from starting.
             let own = std::process::id() as i32;
             config.pid_file.as_deref().map(|path| PidFile::write(path, own)).transpose()?;
+            // Until here whoever starts the daemon reads on standard error why it does not start.
+            open_log(&config);
             if detach {
                 // The parent writes the process id, so that it is there when whoever started us goes on.
                 if let Fork::Parent(child) = process::fork().map_err(could_not("fork"))? {
