@@ -110,7 +110,7 @@ impl Invocation {
         };
         let argv = compiler_args::rewrite(&self.argv, &mut surroundings);
         if argv != self.argv {
-            log_debug!("the command is completed to {}", crate::client::local::command_text(&argv));
+            log_debug!("the command is completed to {}", command_text(&argv));
             self.argv = argv;
         }
     }
@@ -130,6 +130,11 @@ impl Invocation {
         };
         target.file_name().map(OsStr::to_os_string)
     }
+}
+
+/// A command as a person would type it, for the log.
+pub fn command_text(argv: &[OsString]) -> String {
+    argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::client::commands::RemoteCommands;
-use crate::client::compiler::Invocation;
+use crate::client::compiler::{Invocation, command_text};
 use crate::client::local::{self, Diagnostics};
 use crate::client::outcome::{Fault, judge_reply};
 use crate::client::remote::{self, Reply, SendOptions};
@@ -234,7 +234,7 @@ fn attempt(
         .map_err(|error| Fault::Host(ExitCode::ConnectFailed, format!("connect: {error}")))?;
     let version = if host.compress { Version::LZO } else { Version::PLAIN };
     let argv = job.commands.with_text(source.form());
-    log_info!("exec on {}: {}", host.word, local::command_text(argv));
+    log_info!("exec on {}: {}", host.word, command_text(argv));
     session.state.set(Phase::Send, host.name(), slot);
     remote::send_plain(&connection, argv, source, SendOptions { version, cork: settings.cork })?;
     session.state.set(Phase::Compile, host.name(), slot);
@@ -254,7 +254,7 @@ fn start_preprocessor(
         Fault::Job(ExitCode::CompilerMissing, format!("{} is not on PATH", compile.compiler().display()))
     })?;
     let argv = compile.preprocess_command(form);
-    log_debug!("exec on localhost: {}", local::command_text(&argv));
+    log_debug!("exec on localhost: {}", command_text(&argv));
     Preprocessing::start(&argv, &program, (compile, form), session.settings, &session.environment)
         .map_err(Fault::cannot_preprocess)
 }

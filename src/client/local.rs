@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsFd;
 
-use crate::client::compiler::Invocation;
+use crate::client::compiler::{Invocation, command_text};
 use crate::exit_code::{ExitCode, WaitStatus};
 use crate::sys::child::{self, Command, Environment, Group};
 use crate::sys::lock::WritersTurn;
@@ -95,9 +95,4 @@ pub fn show(text: &[u8]) {
     let _turn = process::duplicate_descriptor(2).and_then(WritersTurn::wait);
     // Nobody is left to be told if standard error is closed.
     let _ = io::stderr().write_all(text);
-}
-
-/// A command as a person would type it, for the log.
-pub fn command_text(argv: &[OsString]) -> String {
-    argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
