@@ -74,6 +74,26 @@ fn broken_requests_are_answered_with_a_reason() {
 }
 
 #[test]
+fn names_cannot_forge_lines_of_the_log() {
+    let place = Place::new();
+    let daemon = place.start(&[]);
+    let forged = "x\ndistccd[1] (dcc_job_summary) forged\x1b[2J";
+    let source = format!("{forged}.c");
+    let reply = daemon.ask(&request(1, &["cc", "-c", &source, "-o", "a.o"], b"printf x >$out\n")).unwrap();
+    assert_eq!(reply.object, b"x");
+    for argv in [[forged, "-c", "a.c"], ["cc", "-c", &format!("{forged}.s")]] {
+        let reply = daemon.ask(&request(1, &argv, b"")).unwrap();
+        assert_eq!(reply.stderr.lines().count(), 1, "{reply:?}");
+        assert!(!reply.stderr.contains('\x1b'), "{reply:?}");
+    }
+    let lines = daemon.wait_for_lines("(dcc_job_summary) client", 3);
+    assert!(lines[0].contains(" cc x\\ndistccd[1]"), "{}", lines[0]);
+    let log = daemon.guard.log();
+    assert!(!log.contains('\x1b') && !log.contains("\ndistccd[1]"), "{log}");
+    place.finish(daemon);
+}
+
+#[test]
 fn old_readers_leniency_is_kept() {
     let place = Place::new();
     let daemon = place.start(&[]);

@@ -14,6 +14,7 @@ use crate::daemon::compilers::{Compilers, Program};
 use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::Output;
 use crate::exit_code::ExitCode;
+use crate::protocol::peer_text::one_line;
 use crate::sys::child::{Child, Command, Environment, Group, Signal};
 use crate::sys::temp::{self, TempDir};
 
@@ -50,18 +51,18 @@ impl AcceptedCommand {
 
     /// The compiler's name, as logs show it.
     pub fn compiler_name(&self) -> String {
-        self.program.name.display().to_string()
+        one_line(&self.program.name.to_string_lossy())
     }
 
-    /// The source's name as the client gave it.
+    /// The source's name as the client gave it, as logs show it.
     pub fn source_name(&self) -> String {
-        self.compile.source().display().to_string()
+        one_line(&self.compile.source().to_string_lossy())
     }
 
     /// Source and object without their directories, for the line that announces the job.
     pub fn base_names(&self) -> [String; 2] {
         [self.compile.source(), self.compile.output()]
-            .map(|name| Path::new(name).file_name().unwrap_or_default().display().to_string())
+            .map(|name| one_line(&Path::new(name).file_name().unwrap_or_default().to_string_lossy()))
     }
 }
 
