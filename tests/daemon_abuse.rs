@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use raw::{
     Daemon, Place, SOON, body, bomb, closes, job, packet, read_reply, request, request_head, wait_for_end,
 };
-use support::PATIENCE;
+use support::{PATIENCE, tree_of, wait_until};
 
 const HELLO: [&str; 5] = ["cc", "-c", "hello.c", "-o", "hello.o"];
 
@@ -183,6 +183,36 @@ fn compressed_rubbish_is_refused_without_eating_memory() {
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(peak < 200 << 10, "the daemon used {peak} kB");
+    daemon.assert_unharmed();
+    place.finish(daemon);
+}
+
+/// What the daemon has in memory of its own, in kB: not its program, not files it shares.
+fn own_memory(daemon: &Daemon) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn unfinished_compressed_sources_take_no_memory() {
+    let place = Place::new();
+    let daemon = place.start(&[]);
+    let before = own_memory(&daemon);
+    let bytes = [request_head(2, &HELLO), packet("DOTI", 1 << 30, &[0; 4 << 20])].concat();
+    let clients: Vec<_> = (0..12)
+        .map(|_| {
+            let mut stream = daemon.connect();
+            stream.write_all(&bytes).unwrap();
+            stream
+        })
+        .collect();
+    let on_disk = || tree_of(daemon.guard.temporary()).0.values().map(Vec::len).sum::<usize>();
+    wait_until("all that was sent on disk", || on_disk() == clients.len() * (4 << 20));
+    daemon.assert_serves();
+    let after = own_memory(&daemon);
+    assert!(after < before + (8 << 10), "{before} kB before, {after} kB after");
+    drop(clients);
     daemon.assert_unharmed();
     place.finish(daemon);
 }

@@ -140,8 +140,8 @@ struct Receiving {
 struct Body {
     job: Box<Job>,
     file: File,
-    /// The compressed stream, which can only be unpacked whole.
-    compressed: Vec<u8>,
+    /// Its length as it travels.
+    bytes: u32,
 }
 
 impl Connection {
@@ -282,31 +282,27 @@ impl Connection {
                 self.summary.source = command.source_name();
                 receiving.command = Some(command);
             }
-            RequestEvent::BodyStart { .. } => {
+            RequestEvent::BodyStart { bytes, .. } => {
                 let command = receiving.command.take().expect("BUG: a body before the arguments");
                 let (job, file) = Job::prepare(command, context.workshop).map_err(no_room)?;
-                receiving.body = Some(Body { job: Box::new(job), file, compressed: Vec::new() });
+                receiving.body = Some(Body { job: Box::new(job), file, bytes });
             }
             RequestEvent::BodyPart(bytes) => {
+                // Compressed or not: memory for what thousands of clients send at once there is none.
                 let body = receiving.body.as_mut().expect("BUG: a part before its body");
-                if self.version.compresses() {
-                    body.compressed.extend_from_slice(bytes);
-                } else {
-                    body.file.write_all(bytes).map_err(no_room)?;
-                }
+                body.file.write_all(bytes).map_err(no_room)?;
             }
             RequestEvent::BodyEnd => {}
             RequestEvent::End => {
                 let elapsed = context.now.duration_since(self.began).as_secs_f64();
                 let rate = self.received as f64 / 1024.0 / elapsed.max(1e-6);
                 log_info!("{} bytes received in {elapsed:.6}s, rate {rate:.0}kB/s", self.received);
-                let Body { job, file, compressed } =
-                    receiving.body.take().expect("BUG: a request without a body");
+                let Body { job, file, bytes } = receiving.body.take().expect("BUG: a request without a body");
                 self.state = State::Staging;
-                return Ok(Some(if compressed.is_empty() {
-                    self.unpacked(Ok(job), context)
+                return Ok(Some(if self.version.compresses() && bytes > 0 {
+                    Next::Stage(Work::Unpack { job, file, bytes })
                 } else {
-                    Next::Stage(Work::Unpack { job, compressed, file })
+                    self.unpacked(Ok(job), context)
                 }));
             }
             RequestEvent::Directory(_) | RequestEvent::FileCount(_) | RequestEvent::Link { .. } => {

@@ -104,7 +104,8 @@ impl Job {
         let owned = |name: OsString| OwnedPath { path: directory.path().join(name), keep };
         let source = owned(format!("distccd{}", command.compile.preprocessed_suffix()).into());
         let object = owned("distccd.o".into());
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&source.path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&source.path)?;
         Ok((Job { command, files: JobFiles { source, object, directory } }, file))
     }
 

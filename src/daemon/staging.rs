@@ -3,7 +3,8 @@
 //! docs/design-notes.md for the sum.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::FileExt;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -29,14 +30,14 @@ const SOURCE_BYTES_MAX: usize = BODIES_BYTES_MAX as usize;
 /// A piece of work.
 #[derive(Debug)]
 pub enum Work {
-    /// Unpack a source into its file.
+    /// Unpack a source within its file.
     Unpack {
         /// The job it belongs to.
         job: Box<Job>,
-        /// The LZO stream.
-        compressed: Vec<u8>,
-        /// Where it goes.
+        /// The LZO stream, which the source replaces.
         file: File,
+        /// Length of the stream.
+        bytes: u32,
     },
     /// Make the reply.
     Pack {
@@ -61,16 +62,14 @@ pub enum Staged {
 impl Work {
     fn is_small(&self) -> bool {
         match self {
-            Work::Unpack { compressed, .. } => compressed.len() as u64 <= INLINE_BYTES_MAX / 4,
+            Work::Unpack { bytes, .. } => u64::from(*bytes) <= INLINE_BYTES_MAX / 4,
             Work::Pack { version, output, .. } => !version.compresses() || output.bytes() <= INLINE_BYTES_MAX,
         }
     }
 
     fn run(self, compressor: &mut Compressor) -> Staged {
         match self {
-            Work::Unpack { job, compressed, file } => {
-                Staged::Unpacked(unpack(&compressed, file).map(|()| job))
-            }
+            Work::Unpack { job, file, .. } => Staged::Unpacked(unpack(file).map(|()| job)),
             Work::Pack { version, status, output } => {
                 Staged::Packed(Reply::finished(version, status, output, compressor))
             }
@@ -78,14 +77,17 @@ impl Work {
     }
 }
 
-fn unpack(compressed: &[u8], mut file: File) -> Result<(), Refusal> {
-    let source = lzo::decompress(compressed, SOURCE_BYTES_MAX).map_err(|error| {
+fn unpack(mut file: File) -> Result<(), Refusal> {
+    let no_room = |what, error: io::Error| {
+        Refusal::new(ExitCode::IoError, format!("{what} a temporary file on the server: {error}"))
+    };
+    let mut compressed = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut compressed)).map_err(|error| no_room("read", error))?;
+    let source = lzo::decompress(&compressed, SOURCE_BYTES_MAX).map_err(|error| {
         let text = format!("bad request: the source: {error}");
         Refusal::new(ProtocolError::from(error).exit_code(), text)
     })?;
-    file.write_all(&source).map_err(|error| {
-        Refusal::new(ExitCode::IoError, format!("write a temporary file on the server: {error}"))
-    })
+    file.set_len(0).and_then(|()| file.write_all_at(&source, 0)).map_err(|error| no_room("write", error))
 }
 
 type Todo = (ConnectionId, Work);
