@@ -32,6 +32,8 @@ use crate::{log_debug, log_info, log_warning};
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
 /// How much of it is read, in bytes.
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
+/// How long a request, or a reply, may take in all, however steadily its bytes trickle: a gigabyte at 300 kB/s.
+const TRANSFER_TIME_MAX: Duration = Duration::from_secs(3600);
 /// What a client that is refused for its address may take: the version, to be answered in.
 const DENIED_TIME_MAX: Duration = Duration::from_secs(2);
 /// Bytes a client may send after its request before it counts as broken; 3.4's server eats them, too.
@@ -102,7 +104,9 @@ pub struct Connection {
     version: Version,
     state: State,
     began: Instant,
+    /// When to look again, and when the transfer under way must be over.
     deadline: Instant,
+    transfer_end: Instant,
     received: u64,
     remains: Option<Remains>,
     summary: Summary,
@@ -147,7 +151,7 @@ struct Body {
 impl Connection {
     /// A connection that was just made. `denied` answers whatever it asks.
     pub fn new(peer: String, denied: Option<Refusal>, limits: &Limits, now: Instant) -> Connection {
-        let patience = if denied.is_some() { DENIED_TIME_MAX } else { limits.silence };
+        let transfer_end = now + if denied.is_some() { DENIED_TIME_MAX } else { TRANSFER_TIME_MAX };
         let receiving = Receiving {
             decoder: RequestDecoder::new(RequestLimits::default()),
             partial_header: Vec::new(),
@@ -160,7 +164,8 @@ impl Connection {
             version: Version::PLAIN,
             state: State::Receiving(Box::new(receiving)),
             began: now,
-            deadline: now + patience,
+            deadline: transfer_end.min(now + limits.silence),
+            transfer_end,
             received: 0,
             remains: None,
             summary: Summary::default(),
@@ -180,17 +185,18 @@ impl Connection {
             }
             (State::Receiving(receiving), Event::TimeOut) => {
                 let what = receiving.decoder.expecting();
-                let silence = context.limits.silence.as_secs();
-                self.refuse_and_drain(
-                    Refusal::new(ExitCode::Timeout, format!("no byte of {what} for {silence} s")),
-                    context,
-                )
+                let text = if context.now < self.transfer_end {
+                    format!("no byte of {what} for {} s", context.limits.silence.as_secs())
+                } else {
+                    format!("the request took more than {} s", TRANSFER_TIME_MAX.as_secs())
+                };
+                self.refuse_and_drain(Refusal::new(ExitCode::Timeout, text), context)
             }
             (State::Staging, Event::Staged(Staged::Unpacked(job))) => self.unpacked(job, context),
             (State::Staging, Event::Staged(Staged::Packed(reply))) => self.packed(reply, context),
             (State::Waiting(job), Event::Slot) => self.start(*job, context),
             (State::Compiling { running, cut_short, .. }, Event::Exited(status)) => {
-                self.exited(*running, status, cut_short, context)
+                self.exited(*running, status, cut_short)
             }
             (State::Compiling { running, began, cut_short: None, excess }, event) => {
                 self.interrupted(running, began, excess, event, context)
@@ -222,8 +228,7 @@ impl Connection {
     /// Takes the request apart as it arrives.
     fn receive(&mut self, mut receiving: Box<Receiving>, bytes: &[u8], context: &mut Context<'_>) -> Next {
         self.received += bytes.len() as u64;
-        self.deadline =
-            context.now + if self.denied.is_some() { DENIED_TIME_MAX } else { context.limits.silence };
+        self.deadline = self.transfer_end.min(context.now + context.limits.silence);
         let joined;
         let mut input = bytes;
         if !receiving.partial_header.is_empty() {
@@ -380,13 +385,7 @@ impl Connection {
     }
 
     /// The compiler ended.
-    fn exited(
-        &mut self,
-        running: RunningJob,
-        status: WaitStatus,
-        cut_short: Option<Cut>,
-        context: &mut Context<'_>,
-    ) -> Next {
+    fn exited(&mut self, running: RunningJob, status: WaitStatus, cut_short: Option<Cut>) -> Next {
         self.summary.status = Some(status);
         let name = running.command().compiler_name();
         match status.code() {
@@ -410,7 +409,6 @@ impl Connection {
             None => "COMPILE_ERROR",
         };
         self.summarise(result, 0);
-        self.deadline = context.now + context.limits.silence;
         self.state = State::Staging;
         Next::Stage(Work::Pack { version: self.version, status, output })
     }
@@ -419,6 +417,8 @@ impl Connection {
     fn packed(&mut self, reply: io::Result<Reply>, context: &mut Context<'_>) -> Next {
         match reply {
             Ok(reply) => {
+                self.transfer_end = context.now + TRANSFER_TIME_MAX;
+                self.deadline = context.now + context.limits.silence;
                 self.state = State::Replying { reply, then_drain: false };
                 Next::Send
             }
@@ -434,7 +434,7 @@ impl Connection {
         let State::Replying { reply, then_drain } = &mut self.state else { return Next::Wait };
         match reply.send(to) {
             Ok(Sent::Blocked) => {
-                self.deadline = now + limits.silence;
+                self.deadline = self.transfer_end.min(now + limits.silence);
                 Next::Wait
             }
             Ok(Sent::Everything) if *then_drain => {
@@ -467,7 +467,8 @@ impl Connection {
         }
         let reply = Reply::refusal(self.version, &refusal, context.compressor);
         self.state = State::Replying { reply, then_drain };
-        self.deadline = context.now + DRAIN_TIME_MAX;
+        self.transfer_end = context.now + DRAIN_TIME_MAX;
+        self.deadline = self.transfer_end;
         Next::Send
     }
 

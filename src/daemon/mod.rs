@@ -19,3 +19,6 @@ pub mod workers;
 pub mod access;
 pub mod compilers;
 pub mod refusal;
+
+#[cfg(test)]
+mod clock_cases;

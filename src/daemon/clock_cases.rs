@@ -1,0 +1,97 @@
+//! Connections on a made-up clock: what slow clients may take. Knows no sockets but those replies are read from.
+
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use crate::daemon::compilers::{Compilers, Policy};
+use crate::daemon::connection::{Connection, Context, Event, Limits, Next};
+use crate::daemon::job::Workshop;
+use crate::daemon::refusal::Refusal;
+use crate::exit_code::ExitCode;
+use crate::protocol::lzo::Compressor;
+use crate::sys::child::Environment;
+use crate::sys::net;
+
+const LIMITS: Limits = Limits { silence: Duration::from_secs(300), job_lifetime: None };
+
+/// A client that never stops sending one byte of an argument, some time after the last one.
+struct Trickle {
+    connection: Connection,
+    workshop: Workshop,
+    compressor: Compressor,
+    began: Instant,
+    now: Instant,
+}
+
+impl Trickle {
+    fn new(denied: Option<Refusal>) -> Trickle {
+        let now = Instant::now();
+        Trickle {
+            connection: Connection::new("peer".into(), denied, &LIMITS, now),
+            workshop: Workshop {
+                compilers: Compilers::new(Policy::Anything, "/bin".into()),
+                temporary: std::env::temp_dir(),
+                save_temps: false,
+                environment: Environment::default(),
+            },
+            compressor: Compressor::new(),
+            began: now,
+            now,
+        }
+    }
+
+    fn on_event(&mut self, event: Event<'_>) -> Next {
+        let (workshop, limits, compressor) = (&self.workshop, &LIMITS, &mut self.compressor);
+        self.connection.on_event(event, &mut Context { workshop, limits, compressor, now: self.now })
+    }
+
+    /// Sends a piece of `head` at each interval, then single bytes, until the deadline is nearer than the next
+    /// one; what follows the deadline, and how long it all took.
+    fn run(&mut self, head: &[&[u8]], interval: Duration) -> (Next, Duration) {
+        for piece in head.iter().copied().chain(std::iter::repeat(b"x".as_slice())) {
+            let deadline = self.connection.deadline(&LIMITS).expect("a receiving connection has a deadline");
+            if self.now + interval > deadline {
+                self.now = deadline;
+                return (self.on_event(Event::TimeOut), deadline - self.began);
+            }
+            self.now += interval;
+            assert!(matches!(self.on_event(Event::Bytes(piece)), Next::Wait));
+            assert!(self.now < self.began + Duration::from_secs(100_000), "it would go on for ever");
+        }
+        unreachable!("the pieces have no end")
+    }
+}
+
+#[test]
+fn a_request_that_never_ends_is_cut_with_a_reason() {
+    let mut client = Trickle::new(None);
+    let head = [b"DIST00000001ARGC00000003".as_slice(), b"ARGV0001ffff"];
+    let (next, took) = client.run(&head, Duration::from_secs(299));
+    assert!(matches!(next, Next::Send), "{next:?}");
+    assert_eq!(took, Duration::from_secs(3600));
+    let (one, mut other) = net::pair().unwrap();
+    client.connection.send(one.as_fd(), &LIMITS, client.now);
+    drop(one);
+    let mut reply = String::new();
+    other.read_to_string(&mut reply).unwrap();
+    assert!(reply.contains("STAT00007600") && reply.contains("more than 3600 s"), "{reply}");
+}
+
+#[test]
+fn silence_is_cut_before() {
+    let mut client = Trickle::new(None);
+    let (next, took) = client.run(&[b"DIST00000001"], Duration::from_secs(301));
+    // Nothing was said, so there is nothing to answer.
+    assert!(matches!(next, Next::Close), "{next:?}");
+    assert_eq!(took, LIMITS.silence);
+}
+
+#[test]
+fn a_denied_client_cannot_stay_by_trickling() {
+    let mut client = Trickle::new(Some(Refusal::new(ExitCode::AccessDenied, "no")));
+    let head = [b"D".as_slice(), b"I", b"S", b"T"];
+    let (next, took) = client.run(&head, Duration::from_millis(900));
+    assert!(matches!(next, Next::Close), "{next:?}");
+    assert_eq!(took, Duration::from_secs(2));
+}
