@@ -408,3 +408,21 @@ fn a_client_may_vanish_in_any_state() {
     assert!(!place.mark("must-not-run").exists());
     place.finish(daemon);
 }
+
+/// A stream that unpacks to 255 MiB keeps a staging thread busy for a while.
+#[test]
+fn stopping_leaves_nothing_of_what_is_being_unpacked() {
+    let place = Place::new();
+    let daemon = place.start(&[]);
+    let bytes = [request_head(2, &HELLO), body("DOTI", &bomb(1 << 20))].concat();
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let mut stream = daemon.connect();
+            stream.write_all(&bytes).unwrap();
+            stream
+        })
+        .collect();
+    daemon.wait_for_lines("bytes received in", 4);
+    place.finish(daemon);
+    drop(clients);
+}

@@ -5,9 +5,10 @@
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use mio::Waker;
 
@@ -19,6 +20,7 @@ use crate::exit_code::{ExitCode, WaitStatus};
 use crate::protocol::limits::BODIES_BYTES_MAX;
 use crate::protocol::lzo::{self, Compressor};
 use crate::protocol::{ProtocolError, Version};
+use crate::{log_error, log_warning};
 
 /// Work on more bytes than this leaves the loop: at LZO's half a gigabyte a second it is about two milliseconds.
 const INLINE_BYTES_MAX: u64 = 1 << 20;
@@ -93,29 +95,38 @@ fn unpack(mut file: File) -> Result<(), Refusal> {
 type Todo = (ConnectionId, Work);
 type Done = (ConnectionId, Staged);
 
-/// The threads, started when first needed.
+/// The threads, started when first needed. Dropping it ends them and drops what they have not done: the
+/// directories of its jobs go.
 #[derive(Debug)]
 pub struct Staging {
     waker: Arc<Waker>,
     done_sender: Sender<Done>,
     done: Receiver<Done>,
     queue: Option<Sender<Todo>>,
+    threads: Vec<JoinHandle<()>>,
+    is_ending: Arc<AtomicBool>,
 }
 
 impl Staging {
     /// `waker` wakes the loop when a piece of work is done.
     pub fn new(waker: Waker) -> Staging {
         let (done_sender, done) = mpsc::channel();
-        Staging { waker: Arc::new(waker), done_sender, done, queue: None }
+        let (queue, threads, is_ending) = (None, Vec::new(), Arc::default());
+        Staging { waker: Arc::new(waker), done_sender, done, queue, threads, is_ending }
     }
 
-    /// Does a small piece at once and returns it; queues a large one.
+    /// Does a small piece at once and returns it; queues a large one. Where no thread can be had, all are small.
     pub fn submit(&mut self, id: ConnectionId, work: Work, compressor: &mut Compressor) -> Option<Staged> {
         if work.is_small() {
             return Some(work.run(compressor));
         }
-        let queue = self.queue.get_or_insert_with(|| start_threads(&self.waker, &self.done_sender));
-        queue.send((id, work)).expect("BUG: the staging threads live as long as their queue");
+        if self.queue.is_none() {
+            self.start_threads();
+        }
+        match &self.queue {
+            Some(queue) => queue.send((id, work)).expect("BUG: the threads live as long as their queue"),
+            None => return Some(work.run(compressor)),
+        }
         None
     }
 
@@ -123,23 +134,44 @@ impl Staging {
     pub fn next_done(&mut self) -> Option<(ConnectionId, Staged)> {
         self.done.try_recv().ok()
     }
+
+    fn start_threads(&mut self) {
+        let (queue, work) = mpsc::channel::<Todo>();
+        let work = Arc::new(Mutex::new(work));
+        for _ in 0..THREADS {
+            let (waker, done, work) = (Arc::clone(&self.waker), self.done_sender.clone(), Arc::clone(&work));
+            let is_ending = Arc::clone(&self.is_ending);
+            let thread = thread::Builder::new().spawn(move || do_work(&work, &done, &waker, &is_ending));
+            match thread {
+                Ok(thread) => self.threads.push(thread),
+                Err(error) => log_warning!("start a thread for large bodies: {error}"),
+            }
+        }
+        self.queue = (!self.threads.is_empty()).then_some(queue);
+    }
 }
 
-fn start_threads(waker: &Arc<Waker>, done: &Sender<Done>) -> Sender<Todo> {
-    let (queue, work) = mpsc::channel::<Todo>();
-    let work = Arc::new(Mutex::new(work));
-    for _ in 0..THREADS {
-        let (waker, done, work) = (Arc::clone(waker), done.clone(), Arc::clone(&work));
-        thread::spawn(move || {
-            let mut compressor = Compressor::new();
-            loop {
-                let next = work.lock().expect("BUG: a staging thread panicked").recv();
-                let Ok((id, work)) = next else { return };
-                if done.send((id, work.run(&mut compressor))).is_err() || waker.wake().is_err() {
-                    return;
-                }
-            }
-        });
+impl Drop for Staging {
+    fn drop(&mut self) {
+        self.is_ending.store(true, Ordering::Relaxed);
+        self.queue = None;
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
     }
-    queue
+}
+
+fn do_work(work: &Mutex<Receiver<Todo>>, done: &Sender<Done>, waker: &Waker, is_ending: &AtomicBool) {
+    let mut compressor = Compressor::new();
+    loop {
+        let next = work.lock().expect("BUG: a staging thread panicked").recv();
+        let Ok((id, work)) = next else { return };
+        if is_ending.load(Ordering::Relaxed) {
+            continue;
+        }
+        let is_heard = done.send((id, work.run(&mut compressor))).is_ok();
+        if is_heard && let Err(error) = waker.wake() {
+            log_error!("wake the event loop: {error}");
+        }
+    }
 }
