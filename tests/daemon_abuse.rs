@@ -409,6 +409,21 @@ fn a_client_may_vanish_in_any_state() {
     place.finish(daemon);
 }
 
+#[test]
+fn what_is_no_object_file_is_no_object() {
+    let place = Place::new();
+    let daemon = place.start(&[]);
+    for script in ["mkfifo $out", "ln -s /dev/zero $out", "mkdir $out"] {
+        let reply = daemon.ask(&job(script)).unwrap();
+        assert_eq!((reply.status, reply.object.as_slice()), (0, b"".as_slice()), "{script}");
+    }
+    let reply = daemon.ask(&job("truncate -s 1T $out")).unwrap();
+    assert_eq!(reply.refusal(), Some(105), "{reply:?}");
+    assert!(reply.stderr.contains("beyond the limit"), "{reply:?}");
+    daemon.assert_unharmed();
+    place.finish(daemon);
+}
+
 /// A stream that unpacks to 255 MiB keeps a staging thread busy for a while.
 #[test]
 fn stopping_leaves_nothing_of_what_is_being_unpacked() {

@@ -423,8 +423,13 @@ impl Connection {
                 Next::Send
             }
             Err(error) => {
+                let code = match error.kind() {
+                    // This job's own fault, so that its client does not blame the server.
+                    io::ErrorKind::FileTooLarge | io::ErrorKind::OutOfMemory => ExitCode::OutOfMemory,
+                    _ => ExitCode::IoError,
+                };
                 let text = format!("cannot read the compiler's output on the server: {error}");
-                self.refuse(Refusal::new(ExitCode::IoError, text), false, context)
+                self.refuse(Refusal::new(code, text), false, context)
             }
         }
     }

@@ -188,7 +188,10 @@ impl RunningJob {
 
     /// Opens what the ended compiler left; the files' names may go after that. What remains is to be buried.
     pub fn collect(self) -> (Output, Remains) {
-        let object = File::open(&self.job.files.object.path).ok();
+        // Opening anything else, such as a pipe, could wait for ever.
+        let path = &self.job.files.object.path;
+        let is_file = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+        let object = if is_file { File::open(path).ok() } else { None };
         let output = Output { object, stdout: self.stdout, stderr: self.stderr };
         (output, Remains { group: self.child.pid(), _job: self.job })
     }
