@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::daemon::compilers::{Compilers, Policy};
 use crate::daemon::connection::{Connection, Context, Event, Limits, Next};
 use crate::daemon::job::Workshop;
+use crate::daemon::memory::Memory;
 use crate::daemon::refusal::Refusal;
 use crate::exit_code::ExitCode;
 use crate::protocol::lzo::Compressor;
@@ -34,6 +35,7 @@ impl Trickle {
                 temporary: std::env::temp_dir(),
                 save_temps: false,
                 environment: Environment::default(),
+                memory: Memory::new(1 << 20),
             },
             compressor: Compressor::new(),
             began: now,
@@ -44,6 +46,17 @@ impl Trickle {
     fn on_event(&mut self, event: Event<'_>) -> Next {
         let (workshop, limits, compressor) = (&self.workshop, &LIMITS, &mut self.compressor);
         self.connection.on_event(event, &mut Context { workshop, limits, compressor, now: self.now })
+    }
+
+    /// Sends this on a new connection.
+    fn begin(&mut self, bytes: &[u8]) -> Next {
+        self.leave();
+        self.on_event(Event::Bytes(bytes))
+    }
+
+    /// The connection so far; what follows is on a new one.
+    fn leave(&mut self) -> Connection {
+        std::mem::replace(&mut self.connection, Connection::new("peer".into(), None, &LIMITS, self.now))
     }
 
     /// Sends a piece of `head` at each interval, then single bytes, until the deadline is nearer than the next
@@ -76,6 +89,30 @@ fn a_request_that_never_ends_is_cut_with_a_reason() {
     let mut reply = String::new();
     other.read_to_string(&mut reply).unwrap();
     assert!(reply.contains("STAT00007600") && reply.contains("more than 3600 s"), "{reply}");
+}
+
+#[test]
+fn a_command_beyond_what_is_left_is_refused_before_it_comes() {
+    let mut client = Trickle::new(None);
+    // (beginning of a request, whether it is taken while another client holds most of the mebibyte there is)
+    for (head, alone, beside) in [
+        (b"DIST00000001ARGC00010000".as_slice(), false, false),
+        (b"DIST00000001ARGC00002000", true, false),
+        (b"DIST00000001ARGC00000400", true, true),
+        (b"DIST00000001ARGC00000001ARGV0001ffff", true, false),
+        (b"DIST00000001ARGC00000001ARGV00001000", true, true),
+    ] {
+        for (is_beside, expected) in [(false, alone), (true, beside)] {
+            let hog = is_beside.then(|| {
+                assert!(matches!(client.begin(b"DIST00000001ARGC00004c00"), Next::Wait));
+                client.leave()
+            });
+            let next = client.begin(head);
+            assert_eq!(matches!(next, Next::Wait), expected, "{}: {next:?}", head.escape_ascii());
+            drop(client.leave());
+            drop(hog);
+        }
+    }
 }
 
 #[test]

@@ -8,13 +8,13 @@
 //! Never touches a socket: the server feeds it events and does what it asks for. See "The daemon's loop" in
 //! docs/design-notes.md.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use crate::daemon::job::{AcceptedCommand, Job, Remains, RunningJob, Workshop};
+use crate::daemon::memory::Share;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::{Reply, Sent};
 use crate::daemon::staging::{Staged, Work};
@@ -108,6 +108,7 @@ pub struct Connection {
     deadline: Instant,
     transfer_end: Instant,
     received: u64,
+    memory: Share,
     remains: Option<Remains>,
     summary: Summary,
 }
@@ -167,6 +168,7 @@ impl Connection {
             deadline: transfer_end.min(now + limits.silence),
             transfer_end,
             received: 0,
+            memory: Share::default(),
             remains: None,
             summary: Summary::default(),
         }
@@ -252,6 +254,10 @@ impl Connection {
                 Ok(Some(next)) => return next,
                 Err(refusal) => return self.refuse_and_drain(refusal, context),
             }
+        }
+        if !self.memory.grow_to(receiving.decoder.arguments_memory(), &context.workshop.memory) {
+            let text = "this server has no memory left for so long a command; clients hold all there is";
+            return self.refuse_and_drain(Refusal::new(ExitCode::OutOfMemory, text), context);
         }
         assert!(input.len() < HEADER_BYTES, "BUG: the decoder left {} bytes unread", input.len());
         receiving.partial_header = input.to_vec();
@@ -415,6 +421,10 @@ impl Connection {
 
     /// The reply is made.
     fn packed(&mut self, reply: io::Result<Reply>, context: &mut Context<'_>) -> Next {
+        let reply = reply.and_then(|reply| {
+            let fits = self.memory.grow_to(reply.memory(), &context.workshop.memory);
+            if fits { Ok(reply) } else { Err(io::ErrorKind::OutOfMemory.into()) }
+        });
         match reply {
             Ok(reply) => {
                 self.transfer_end = context.now + TRANSFER_TIME_MAX;
@@ -537,12 +547,6 @@ impl Connection {
     /// Writes the line that statistics scripts read.
     pub fn log_summary(&self, now: Instant) {
         self.summary.log(&self.peer, now.duration_since(self.began));
-    }
-}
-
-impl fmt::Display for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.peer)
     }
 }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::compiler_args::{self, ServerCompile};
 use crate::daemon::compilers::{Compilers, Program};
+use crate::daemon::memory::Memory;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::Output;
 use crate::exit_code::ExitCode;
@@ -29,6 +30,8 @@ pub struct Workshop {
     pub save_temps: bool,
     /// The environment of every compiler.
     pub environment: Environment,
+    /// What clients may make the server hold.
+    pub memory: Memory,
 }
 
 /// A command that was judged and found fit to run here.

@@ -11,6 +11,7 @@ pub mod server;
 pub mod connection;
 
 pub mod job;
+pub mod memory;
 pub mod reply;
 pub mod staging;
 pub mod summary;

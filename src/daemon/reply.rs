@@ -109,6 +109,11 @@ impl Reply {
         Reply { head, head_sent: 0, file: None }
     }
 
+    /// What it holds in memory, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.head.capacity() as u64
+    }
+
     /// Sends as much as the descriptor takes.
     pub fn send(&mut self, to: BorrowedFd<'_>) -> io::Result<Sent> {
         while self.head_sent < self.head.len() {

@@ -16,6 +16,7 @@ use crate::daemon::compilers::{self, Compilers, Policy};
 use crate::daemon::config::{Config, LogTarget, Mode};
 use crate::daemon::connection::Limits;
 use crate::daemon::job::Workshop;
+use crate::daemon::memory::{Memory, SHARED_BYTES_MAX};
 use crate::daemon::server::{Ended, Server, Service, bound_address};
 use crate::exit_code::ExitCode;
 use crate::log::{self, Level, Sink};
@@ -179,6 +180,7 @@ fn service(config: &Config, policy: Policy) -> Service {
             temporary: config.environment.temporary.clone(),
             save_temps: config.environment.save_temps,
             environment,
+            memory: Memory::new(SHARED_BYTES_MAX),
         },
         limits: Limits { silence: config.environment.io_timeout, job_lifetime: config.job_lifetime },
         access: config.access.clone(),
