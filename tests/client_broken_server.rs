@@ -189,11 +189,18 @@ fn broken_servers_have_exit_codes() {
 fn a_broken_compressed_reply_is_no_object() {
     let sandbox = Sandbox::new();
     sandbox.write("a.c", "int a(void) { return 1; }\n");
-    let behaviours: [Behaviour; 3] = [
+    let behaviours: [Behaviour; 4] = [
         |stream| {
             answer(stream, b"DONE00000002STAT00000000SERR00000000SOUT00000000DOTO00000004\xff\xff\xff\xff")
         },
         |stream| answer(stream, b"DONE00000002STAT00000000SERR00000003\x00\x00\x00SOUT00000000DOTO00000000"),
+        // Messages of 85 MiB in a third of a MiB.
+        |stream| {
+            let bomb = [b"\x02AAAAA\x20".as_slice(), &[0; 350_000], b"\xb6\x10\x00\x11\x00\x00"].concat();
+            let head = format!("DONE00000002STAT00000000SERR{:08x}", bomb.len());
+            let tail = b"SOUT00000000DOTO00000005\x12a\x11\0\0";
+            answer(stream, &[head.as_bytes(), &bomb, tail].concat())
+        },
         // A stream that ends in the middle of a run.
         |stream| {
             answer(stream, b"DONE00000002STAT00000000SERR00000000SOUT00000000DOTO00000005\x12aa\x20\x00")
@@ -204,6 +211,7 @@ fn a_broken_compressed_reply_is_no_object() {
         let run = sandbox.distcc(["gcc", "-c", "a.c"]).hosts(&format!("{host},lzo")).run();
         assert_eq!(run.code(), 0, "{run}");
         assert!(sandbox.read("a.o").starts_with(b"\x7fELF"), "{run}");
+        assert!(run.stderr.len() < 1000, "{} bytes of messages", run.stderr.len());
         std::fs::remove_file(sandbox.work("a.o")).unwrap();
     }
     sandbox.finish([]);

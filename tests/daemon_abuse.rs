@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use raw::{
     Daemon, Place, SOON, body, bomb, closes, job, packet, read_reply, request, request_head, wait_for_end,
 };
-use support::PATIENCE;
+use support::{PATIENCE, tree_of, wait_until};
 
 const HELLO: [&str; 5] = ["cc", "-c", "hello.c", "-o", "hello.o"];
 
@@ -70,6 +70,26 @@ fn broken_requests_are_answered_with_a_reason() {
         assert!(reply.stdout.is_empty() && reply.object.is_empty(), "{what}");
     }
     daemon.assert_unharmed();
+    place.finish(daemon);
+}
+
+#[test]
+fn names_cannot_forge_lines_of_the_log() {
+    let place = Place::new();
+    let daemon = place.start(&[]);
+    let forged = "x\ndistccd[1] (dcc_job_summary) forged\x1b[2J";
+    let source = format!("{forged}.c");
+    let reply = daemon.ask(&request(1, &["cc", "-c", &source, "-o", "a.o"], b"printf x >$out\n")).unwrap();
+    assert_eq!(reply.object, b"x");
+    for argv in [[forged, "-c", "a.c"], ["cc", "-c", &format!("{forged}.s")]] {
+        let reply = daemon.ask(&request(1, &argv, b"")).unwrap();
+        assert_eq!(reply.stderr.lines().count(), 1, "{reply:?}");
+        assert!(!reply.stderr.contains('\x1b'), "{reply:?}");
+    }
+    let lines = daemon.wait_for_lines("(dcc_job_summary) client", 3);
+    assert!(lines[0].contains(" cc x\\ndistccd[1]"), "{}", lines[0]);
+    let log = daemon.guard.log();
+    assert!(!log.contains('\x1b') && !log.contains("\ndistccd[1]"), "{log}");
     place.finish(daemon);
 }
 
@@ -163,6 +183,36 @@ fn compressed_rubbish_is_refused_without_eating_memory() {
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(peak < 200 << 10, "the daemon used {peak} kB");
+    daemon.assert_unharmed();
+    place.finish(daemon);
+}
+
+/// What the daemon has in memory of its own, in kB: not its program, not files it shares.
+fn own_memory(daemon: &Daemon) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn unfinished_compressed_sources_take_no_memory() {
+    let place = Place::new();
+    let daemon = place.start(&[]);
+    let before = own_memory(&daemon);
+    let bytes = [request_head(2, &HELLO), packet("DOTI", 1 << 30, &[0; 4 << 20])].concat();
+    let clients: Vec<_> = (0..12)
+        .map(|_| {
+            let mut stream = daemon.connect();
+            stream.write_all(&bytes).unwrap();
+            stream
+        })
+        .collect();
+    let on_disk = || tree_of(daemon.guard.temporary()).0.values().map(Vec::len).sum::<usize>();
+    wait_until("all that was sent on disk", || on_disk() == clients.len() * (4 << 20));
+    daemon.assert_serves();
+    let after = own_memory(&daemon);
+    assert!(after < before + (8 << 10), "{before} kB before, {after} kB after");
+    drop(clients);
     daemon.assert_unharmed();
     place.finish(daemon);
 }
@@ -357,4 +407,37 @@ fn a_client_may_vanish_in_any_state() {
     daemon.assert_unharmed();
     assert!(!place.mark("must-not-run").exists());
     place.finish(daemon);
+}
+
+#[test]
+fn what_is_no_object_file_is_no_object() {
+    let place = Place::new();
+    let daemon = place.start(&[]);
+    for script in ["mkfifo $out", "ln -s /dev/zero $out", "mkdir $out"] {
+        let reply = daemon.ask(&job(script)).unwrap();
+        assert_eq!((reply.status, reply.object.as_slice()), (0, b"".as_slice()), "{script}");
+    }
+    let reply = daemon.ask(&job("truncate -s 1T $out")).unwrap();
+    assert_eq!(reply.refusal(), Some(105), "{reply:?}");
+    assert!(reply.stderr.contains("beyond the limit"), "{reply:?}");
+    daemon.assert_unharmed();
+    place.finish(daemon);
+}
+
+/// A stream that unpacks to 255 MiB keeps a staging thread busy for a while.
+#[test]
+fn stopping_leaves_nothing_of_what_is_being_unpacked() {
+    let place = Place::new();
+    let daemon = place.start(&[]);
+    let bytes = [request_head(2, &HELLO), body("DOTI", &bomb(1 << 20))].concat();
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let mut stream = daemon.connect();
+            stream.write_all(&bytes).unwrap();
+            stream
+        })
+        .collect();
+    daemon.wait_for_lines("bytes received in", 4);
+    place.finish(daemon);
+    drop(clients);
 }

@@ -103,7 +103,15 @@ fn every_option_is_taken_in_every_form() {
         vec!["-a", "127.0.0.0/8", "-j", "3", "-N", "1", "-P", pid, "--log-level=debug"],
         vec!["-a127.0.0.1", "-j3", "-N1", "--allow-private", "--job-lifetime=100", "--lifetime=100"],
         vec!["--job-lifetime", "-5", "--job-lifetime=0", "--lifetime", "0", "--oom-score-adj=100"],
-        vec!["--no-fork", "--no-fifo", "--sysroot=/usr", "--stats", "--stats-port=3634", "--zeroconf"],
+        vec![
+            "--no-fork",
+            "--no-fifo",
+            "--job-lifetime=9223372036854775807",
+            "--sysroot=/usr",
+            "--stats",
+            "--stats-port=3634",
+            "--zeroconf",
+        ],
         vec!["--make-me-a-botnet", "--enable-tcp-insecure", "stray", "words"],
         vec!["--log-level", "nonsense", "--log-file", log],
     ] {

@@ -7,6 +7,7 @@ use std::io;
 use crate::client::remote::{ConversationError, Reply};
 use crate::client::source::SourceError;
 use crate::exit_code::{ExitCode, WaitStatus};
+use crate::protocol::peer_text::one_line;
 
 /// How an attempt can fail.
 #[derive(Debug)]
@@ -77,10 +78,15 @@ impl From<ConversationError> for Fault {
 
 /// Tells a server's refusal from a compiler's verdict: compilers end with small numbers, distcc with its own.
 pub fn judge_reply(reply: Reply) -> Result<Reply, Fault> {
+    if !reply.status.success() && reply.status.shell_code() == 0 {
+        // No process ends so; taken at its word it would be a success without an object.
+        let text = format!("the compiler's status {:#x} is none", reply.status.0);
+        return Err(Fault::Host(ExitCode::ProtocolError, text));
+    }
     let Some(code) = reply.status.code().and_then(|code| ExitCode::from_number(code.into())) else {
         return Ok(reply);
     };
-    let text = String::from_utf8_lossy(&reply.stderr).trim().replace('\n', "; ");
+    let text = one_line(&String::from_utf8_lossy(&reply.stderr).trim().replace('\n', "; "));
     let text =
         if text.is_empty() { format!("refused the job: {code}") } else { format!("refused the job: {text}") };
     Err(match code {
@@ -132,6 +138,20 @@ mod tests {
             let fault = Fault::Source { status, diagnostics: said.into() };
             assert_eq!(fault.is_final(), want, "{said}");
         }
+    }
+
+    #[test]
+    fn a_status_that_is_neither_success_nor_failure_is_the_hosts_fault() {
+        let fault = judge_reply(reply(WaitStatus(0x80), "")).unwrap_err();
+        assert!(matches!(fault, Fault::Host(ExitCode::ProtocolError, _)), "{fault:?}");
+    }
+
+    #[test]
+    fn a_refusal_cannot_write_to_the_terminal() {
+        let said = "distccd: no\n\x1b[2J\x1b]0;owned\x07\rdone";
+        let fault = judge_reply(reply(WaitStatus::exited(110), said)).unwrap_err();
+        let Fault::Unfit(_, text) = fault else { panic!("{fault:?}") };
+        assert_eq!(text, "refused the job: distccd: no; \\u{1b}[2J\\u{1b}]0;owned\\u{7}\\rdone");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::client::source::Source;
 use crate::client::transport::Connection;
 use crate::exit_code::WaitStatus;
-use crate::protocol::limits::ResponseLimits;
+use crate::protocol::limits::{self, ResponseLimits};
 use crate::protocol::lzo::{self, Compressor};
 use crate::protocol::packet::HEADER_BYTES;
 use crate::protocol::request;
@@ -22,8 +22,6 @@ use crate::sys::temp::OutputFile;
 
 /// One read of the reply, in bytes.
 const READ_BYTES: usize = 64 << 10;
-/// The largest body after unpacking, in bytes: no object file of a compiler comes near.
-const UNPACKED_BYTES_MAX: usize = 4 << 30;
 
 /// What went wrong between connecting and the end of the reply.
 #[derive(Debug)]
@@ -243,7 +241,12 @@ impl Receiver<'_> {
             ResponseEvent::BodyEnd => {
                 if !self.packed.is_empty() {
                     let packed = std::mem::take(&mut self.packed);
-                    let bytes = lzo::decompress(&packed, UNPACKED_BYTES_MAX)
+                    // A body may be as long when unpacked as a plain one may be.
+                    let limit = match self.current {
+                        Some(BodyKind::Object) => limits::OBJECT_BYTES_MAX,
+                        _ => limits::MESSAGES_BYTES_MAX,
+                    };
+                    let bytes = lzo::decompress(&packed, limit as usize)
                         .map_err(|error| ConversationError::Protocol(ProtocolError::Lzo(error)))?;
                     self.put(&bytes)?;
                 }

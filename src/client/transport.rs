@@ -48,6 +48,7 @@ impl Opening {
                 Ok(Opening::Tcp(Connecting::start(&addresses), deadline))
             }
             spec::Transport::Ssh { user, name, command } => {
+                check_ssh_name(name)?;
                 let argv = ssh_command(&settings.ssh, user.as_deref(), name, command.as_deref());
                 start_ssh(&argv, settings, environment).map(Opening::Ssh)
             }
@@ -98,6 +99,15 @@ fn ssh_command(ssh: &[OsString], user: Option<&str>, host: &str, command: Option
     argv
 }
 
+/// ssh would take a name with a dash in front for an option, and options of ssh run commands.
+fn check_ssh_name(name: &str) -> io::Result<()> {
+    if name.starts_with('-') {
+        let text = format!("{name:?} is an option and no host's name");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(())
+}
+
 fn start_ssh(argv: &[OsString], settings: &Settings, environment: &Environment) -> io::Result<Connection> {
     let program = child::candidates(&argv[0], &settings.search_path).next().ok_or_else(|| {
         let text = format!("{} is not on PATH (see DISTCC_SSH)", argv[0].display());
@@ -137,5 +147,12 @@ mod tests {
             ssh(Some("me"), Some("/opt/distccd")),
             "ssh -v -l me build3 /opt/distccd --inetd --enable-tcp-insecure"
         );
+    }
+
+    #[test]
+    fn hosts_are_no_options_for_ssh() {
+        assert!(check_ssh_name("build-3").is_ok());
+        let error = check_ssh_name("-oProxyCommand=sh").unwrap_err();
+        assert!(error.to_string().contains("no host's name"), "{error}");
     }
 }

@@ -8,13 +8,13 @@
 //! Never touches a socket: the server feeds it events and does what it asks for. See "The daemon's loop" in
 //! docs/design-notes.md.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use crate::daemon::job::{AcceptedCommand, Job, Remains, RunningJob, Workshop};
+use crate::daemon::memory::Share;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::{Reply, Sent};
 use crate::daemon::staging::{Staged, Work};
@@ -32,6 +32,8 @@ use crate::{log_debug, log_info, log_warning};
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
 /// How much of it is read, in bytes.
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
+/// How long a request, or a reply, may take in all, however steadily its bytes trickle: a gigabyte at 300 kB/s.
+const TRANSFER_TIME_MAX: Duration = Duration::from_secs(3600);
 /// What a client that is refused for its address may take: the version, to be answered in.
 const DENIED_TIME_MAX: Duration = Duration::from_secs(2);
 /// Bytes a client may send after its request before it counts as broken; 3.4's server eats them, too.
@@ -102,8 +104,11 @@ pub struct Connection {
     version: Version,
     state: State,
     began: Instant,
+    /// When to look again, and when the transfer under way must be over.
     deadline: Instant,
+    transfer_end: Instant,
     received: u64,
+    memory: Share,
     remains: Option<Remains>,
     summary: Summary,
 }
@@ -140,14 +145,14 @@ struct Receiving {
 struct Body {
     job: Box<Job>,
     file: File,
-    /// The compressed stream, which can only be unpacked whole.
-    compressed: Vec<u8>,
+    /// Its length as it travels.
+    bytes: u32,
 }
 
 impl Connection {
     /// A connection that was just made. `denied` answers whatever it asks.
     pub fn new(peer: String, denied: Option<Refusal>, limits: &Limits, now: Instant) -> Connection {
-        let patience = if denied.is_some() { DENIED_TIME_MAX } else { limits.silence };
+        let transfer_end = now + if denied.is_some() { DENIED_TIME_MAX } else { TRANSFER_TIME_MAX };
         let receiving = Receiving {
             decoder: RequestDecoder::new(RequestLimits::default()),
             partial_header: Vec::new(),
@@ -160,8 +165,10 @@ impl Connection {
             version: Version::PLAIN,
             state: State::Receiving(Box::new(receiving)),
             began: now,
-            deadline: now + patience,
+            deadline: transfer_end.min(now + limits.silence),
+            transfer_end,
             received: 0,
+            memory: Share::default(),
             remains: None,
             summary: Summary::default(),
         }
@@ -180,17 +187,18 @@ impl Connection {
             }
             (State::Receiving(receiving), Event::TimeOut) => {
                 let what = receiving.decoder.expecting();
-                let silence = context.limits.silence.as_secs();
-                self.refuse_and_drain(
-                    Refusal::new(ExitCode::Timeout, format!("no byte of {what} for {silence} s")),
-                    context,
-                )
+                let text = if context.now < self.transfer_end {
+                    format!("no byte of {what} for {} s", context.limits.silence.as_secs())
+                } else {
+                    format!("the request took more than {} s", TRANSFER_TIME_MAX.as_secs())
+                };
+                self.refuse_and_drain(Refusal::new(ExitCode::Timeout, text), context)
             }
             (State::Staging, Event::Staged(Staged::Unpacked(job))) => self.unpacked(job, context),
             (State::Staging, Event::Staged(Staged::Packed(reply))) => self.packed(reply, context),
             (State::Waiting(job), Event::Slot) => self.start(*job, context),
             (State::Compiling { running, cut_short, .. }, Event::Exited(status)) => {
-                self.exited(*running, status, cut_short, context)
+                self.exited(*running, status, cut_short)
             }
             (State::Compiling { running, began, cut_short: None, excess }, event) => {
                 self.interrupted(running, began, excess, event, context)
@@ -222,8 +230,7 @@ impl Connection {
     /// Takes the request apart as it arrives.
     fn receive(&mut self, mut receiving: Box<Receiving>, bytes: &[u8], context: &mut Context<'_>) -> Next {
         self.received += bytes.len() as u64;
-        self.deadline =
-            context.now + if self.denied.is_some() { DENIED_TIME_MAX } else { context.limits.silence };
+        self.deadline = self.transfer_end.min(context.now + context.limits.silence);
         let joined;
         let mut input = bytes;
         if !receiving.partial_header.is_empty() {
@@ -247,6 +254,10 @@ impl Connection {
                 Ok(Some(next)) => return next,
                 Err(refusal) => return self.refuse_and_drain(refusal, context),
             }
+        }
+        if !self.memory.grow_to(receiving.decoder.arguments_memory(), &context.workshop.memory) {
+            let text = "this server has no memory left for so long a command; clients hold all there is";
+            return self.refuse_and_drain(Refusal::new(ExitCode::OutOfMemory, text), context);
         }
         assert!(input.len() < HEADER_BYTES, "BUG: the decoder left {} bytes unread", input.len());
         receiving.partial_header = input.to_vec();
@@ -282,31 +293,27 @@ impl Connection {
                 self.summary.source = command.source_name();
                 receiving.command = Some(command);
             }
-            RequestEvent::BodyStart { .. } => {
+            RequestEvent::BodyStart { bytes, .. } => {
                 let command = receiving.command.take().expect("BUG: a body before the arguments");
                 let (job, file) = Job::prepare(command, context.workshop).map_err(no_room)?;
-                receiving.body = Some(Body { job: Box::new(job), file, compressed: Vec::new() });
+                receiving.body = Some(Body { job: Box::new(job), file, bytes });
             }
             RequestEvent::BodyPart(bytes) => {
+                // Compressed or not: memory for what thousands of clients send at once there is none.
                 let body = receiving.body.as_mut().expect("BUG: a part before its body");
-                if self.version.compresses() {
-                    body.compressed.extend_from_slice(bytes);
-                } else {
-                    body.file.write_all(bytes).map_err(no_room)?;
-                }
+                body.file.write_all(bytes).map_err(no_room)?;
             }
             RequestEvent::BodyEnd => {}
             RequestEvent::End => {
                 let elapsed = context.now.duration_since(self.began).as_secs_f64();
                 let rate = self.received as f64 / 1024.0 / elapsed.max(1e-6);
                 log_info!("{} bytes received in {elapsed:.6}s, rate {rate:.0}kB/s", self.received);
-                let Body { job, file, compressed } =
-                    receiving.body.take().expect("BUG: a request without a body");
+                let Body { job, file, bytes } = receiving.body.take().expect("BUG: a request without a body");
                 self.state = State::Staging;
-                return Ok(Some(if compressed.is_empty() {
-                    self.unpacked(Ok(job), context)
+                return Ok(Some(if self.version.compresses() && bytes > 0 {
+                    Next::Stage(Work::Unpack { job, file, bytes })
                 } else {
-                    Next::Stage(Work::Unpack { job, compressed, file })
+                    self.unpacked(Ok(job), context)
                 }));
             }
             RequestEvent::Directory(_) | RequestEvent::FileCount(_) | RequestEvent::Link { .. } => {
@@ -384,13 +391,7 @@ impl Connection {
     }
 
     /// The compiler ended.
-    fn exited(
-        &mut self,
-        running: RunningJob,
-        status: WaitStatus,
-        cut_short: Option<Cut>,
-        context: &mut Context<'_>,
-    ) -> Next {
+    fn exited(&mut self, running: RunningJob, status: WaitStatus, cut_short: Option<Cut>) -> Next {
         self.summary.status = Some(status);
         let name = running.command().compiler_name();
         match status.code() {
@@ -414,21 +415,31 @@ impl Connection {
             None => "COMPILE_ERROR",
         };
         self.summarise(result, 0);
-        self.deadline = context.now + context.limits.silence;
         self.state = State::Staging;
         Next::Stage(Work::Pack { version: self.version, status, output })
     }
 
     /// The reply is made.
     fn packed(&mut self, reply: io::Result<Reply>, context: &mut Context<'_>) -> Next {
+        let reply = reply.and_then(|reply| {
+            let fits = self.memory.grow_to(reply.memory(), &context.workshop.memory);
+            if fits { Ok(reply) } else { Err(io::ErrorKind::OutOfMemory.into()) }
+        });
         match reply {
             Ok(reply) => {
+                self.transfer_end = context.now + TRANSFER_TIME_MAX;
+                self.deadline = context.now + context.limits.silence;
                 self.state = State::Replying { reply, then_drain: false };
                 Next::Send
             }
             Err(error) => {
+                let code = match error.kind() {
+                    // This job's own fault, so that its client does not blame the server.
+                    io::ErrorKind::FileTooLarge | io::ErrorKind::OutOfMemory => ExitCode::OutOfMemory,
+                    _ => ExitCode::IoError,
+                };
                 let text = format!("cannot read the compiler's output on the server: {error}");
-                self.refuse(Refusal::new(ExitCode::IoError, text), false, context)
+                self.refuse(Refusal::new(code, text), false, context)
             }
         }
     }
@@ -438,7 +449,7 @@ impl Connection {
         let State::Replying { reply, then_drain } = &mut self.state else { return Next::Wait };
         match reply.send(to) {
             Ok(Sent::Blocked) => {
-                self.deadline = now + limits.silence;
+                self.deadline = self.transfer_end.min(now + limits.silence);
                 Next::Wait
             }
             Ok(Sent::Everything) if *then_drain => {
@@ -471,7 +482,8 @@ impl Connection {
         }
         let reply = Reply::refusal(self.version, &refusal, context.compressor);
         self.state = State::Replying { reply, then_drain };
-        self.deadline = context.now + DRAIN_TIME_MAX;
+        self.transfer_end = context.now + DRAIN_TIME_MAX;
+        self.deadline = self.transfer_end;
         Next::Send
     }
 
@@ -535,12 +547,6 @@ impl Connection {
     /// Writes the line that statistics scripts read.
     pub fn log_summary(&self, now: Instant) {
         self.summary.log(&self.peer, now.duration_since(self.began));
-    }
-}
-
-impl fmt::Display for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.peer)
     }
 }
 

@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 
 use crate::compiler_args::{self, ServerCompile};
 use crate::daemon::compilers::{Compilers, Program};
+use crate::daemon::memory::Memory;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::Output;
 use crate::exit_code::ExitCode;
+use crate::protocol::peer_text::one_line;
 use crate::sys::child::{Child, Command, Environment, Group, Signal};
 use crate::sys::temp::{self, TempDir};
 
@@ -28,6 +30,8 @@ pub struct Workshop {
     pub save_temps: bool,
     /// The environment of every compiler.
     pub environment: Environment,
+    /// What clients may make the server hold.
+    pub memory: Memory,
 }
 
 /// A command that was judged and found fit to run here.
@@ -50,18 +54,18 @@ impl AcceptedCommand {
 
     /// The compiler's name, as logs show it.
     pub fn compiler_name(&self) -> String {
-        self.program.name.display().to_string()
+        one_line(&self.program.name.to_string_lossy())
     }
 
-    /// The source's name as the client gave it.
+    /// The source's name as the client gave it, as logs show it.
     pub fn source_name(&self) -> String {
-        self.compile.source().display().to_string()
+        one_line(&self.compile.source().to_string_lossy())
     }
 
     /// Source and object without their directories, for the line that announces the job.
     pub fn base_names(&self) -> [String; 2] {
         [self.compile.source(), self.compile.output()]
-            .map(|name| Path::new(name).file_name().unwrap_or_default().display().to_string())
+            .map(|name| one_line(&Path::new(name).file_name().unwrap_or_default().to_string_lossy()))
     }
 }
 
@@ -103,7 +107,8 @@ impl Job {
         let owned = |name: OsString| OwnedPath { path: directory.path().join(name), keep };
         let source = owned(format!("distccd{}", command.compile.preprocessed_suffix()).into());
         let object = owned("distccd.o".into());
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&source.path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&source.path)?;
         Ok((Job { command, files: JobFiles { source, object, directory } }, file))
     }
 
@@ -197,7 +202,10 @@ impl RunningJob {
 
     /// Opens what the ended compiler left; the files' names may go after that. What remains is to be buried.
     pub fn collect(self) -> (Output, Remains) {
-        let object = File::open(&self.job.files.object.path).ok();
+        // Opening anything else, such as a pipe, could wait for ever.
+        let path = &self.job.files.object.path;
+        let is_file = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+        let object = if is_file { File::open(path).ok() } else { None };
         let output = Output { object, stdout: self.stdout, stderr: self.stderr };
         (output, Remains { group: self.child.pid(), _job: self.job })
     }

@@ -11,6 +11,7 @@ pub mod server;
 pub mod connection;
 
 pub mod job;
+pub mod memory;
 pub mod reply;
 pub mod staging;
 pub mod summary;
@@ -19,3 +20,6 @@ pub mod workers;
 pub mod access;
 pub mod compilers;
 pub mod refusal;
+
+#[cfg(test)]
+mod clock_cases;

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use crate::exit_code::ExitCode;
+use crate::protocol::peer_text::one_line;
 
 /// Why a job is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,9 +17,9 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Pairs a class with a text.
-    pub fn new(code: ExitCode, reason: impl Into<String>) -> Refusal {
-        Refusal { code, reason: reason.into() }
+    /// Pairs a class with a text, which may quote the client: it is made one line.
+    pub fn new(code: ExitCode, reason: impl AsRef<str>) -> Refusal {
+        Refusal { code, reason: one_line(reason.as_ref()) }
     }
 }
 

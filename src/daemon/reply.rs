@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use crate::daemon::refusal::Refusal;
 use crate::exit_code::WaitStatus;
 use crate::protocol::Version;
+use crate::protocol::limits::{DEPENDENCIES_BYTES_MAX, MESSAGES_BYTES_MAX, OBJECT_BYTES_MAX};
 use crate::protocol::lzo::Compressor;
 use crate::protocol::response::{self, BodyKind};
 use crate::sys::net;
@@ -76,7 +77,7 @@ impl Reply {
         let mut reply = Reply { head: Vec::with_capacity(1024), head_sent: 0, file: None };
         response::encode_head(version, status, &mut reply.head);
         let mut pack = |kind, file: &File, head: &mut Vec<u8>| -> io::Result<()> {
-            let body = read_whole(file)?;
+            let body = read_whole(file, checked_length(kind, file)?)?;
             append_body(version, kind, &body, compressor, head)
         };
         pack(BodyKind::Stderr, &output.stderr, &mut reply.head)?;
@@ -84,7 +85,7 @@ impl Reply {
         match output.object.filter(|_| status.success()) {
             None => response::encode_body_header(BodyKind::Object, 0, &mut reply.head),
             Some(object) => {
-                let bytes = object.metadata()?.len();
+                let bytes = checked_length(BodyKind::Object, &object)?;
                 if version.compresses() || bytes <= INLINE_OBJECT_BYTES_MAX {
                     pack(BodyKind::Object, &object, &mut reply.head)?;
                 } else {
@@ -106,6 +107,11 @@ impl Reply {
         response::encode_body_header(BodyKind::Stdout, 0, &mut head);
         response::encode_body_header(BodyKind::Object, 0, &mut head);
         Reply { head, head_sent: 0, file: None }
+    }
+
+    /// What it holds in memory, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.head.capacity() as u64
     }
 
     /// Sends as much as the descriptor takes.
@@ -164,10 +170,29 @@ fn body_length(bytes: u64) -> io::Result<u32> {
     })
 }
 
+/// The length of a file that a compiler wrote. A short source can make a file of any size (`.skip 1 << 40`), which
+/// neither we have room for nor the client takes.
+fn checked_length(kind: BodyKind, file: &File) -> io::Result<u64> {
+    let (what, limit) = match kind {
+        BodyKind::Stderr => ("the compiler's messages", MESSAGES_BYTES_MAX),
+        BodyKind::Stdout => ("the compiler's standard output", MESSAGES_BYTES_MAX),
+        BodyKind::Object => ("the object", OBJECT_BYTES_MAX),
+        BodyKind::Dependencies => ("the dependency file", DEPENDENCIES_BYTES_MAX),
+    };
+    let bytes = file.metadata()?.len();
+    if bytes > limit.into() {
+        let text = format!("{bytes} bytes of {what} are beyond the limit of {limit}");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    Ok(bytes)
+}
+
 /// All of a file that a compiler wrote. Read, not mapped: what the compiler left running could still shrink it.
-fn read_whole(file: &File) -> io::Result<Vec<u8>> {
-    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-    let mut bytes = vec![0; length];
+fn read_whole(file: &File, length: u64) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(length)?;
+    bytes.resize(length, 0);
     file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
 }
@@ -229,6 +254,25 @@ mod tests {
         let bytes = finished(Version::LZO, 0, Some(b"a"));
         assert!(bytes.starts_with(b"DONE00000002STAT00000000SERR0000000c"), "{}", bytes.escape_ascii());
         assert!(bytes.ends_with(b"SOUT00000000DOTO00000005\x12a\x11\0\0"), "{}", bytes.escape_ascii());
+    }
+
+    #[test]
+    fn what_is_too_large_is_an_error_before_it_is_read() {
+        let huge = |bytes| {
+            let file = file(b"");
+            file.set_len(bytes).unwrap();
+            file
+        };
+        for version in [Version::PLAIN, Version::LZO] {
+            for output in [
+                Output { stderr: huge(1 << 40), stdout: file(b""), object: None },
+                Output { stderr: file(b""), stdout: huge((64 << 20) + 1), object: None },
+                Output { stderr: file(b""), stdout: file(b""), object: Some(huge(1 << 31)) },
+            ] {
+                let reply = Reply::finished(version, WaitStatus(0), output, &mut Compressor::new());
+                assert_eq!(reply.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+            }
+        }
     }
 
     #[test]

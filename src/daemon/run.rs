@@ -10,12 +10,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::daemon::compilers::{self, Compilers, Policy};
 use crate::daemon::config::{Config, LogTarget, Mode};
 use crate::daemon::connection::Limits;
 use crate::daemon::job::Workshop;
+use crate::daemon::memory::{Memory, SHARED_BYTES_MAX};
 use crate::daemon::server::{Ended, Server, Service, bound_address};
 use crate::exit_code::ExitCode;
 use crate::log::{self, Level, Sink};
@@ -28,6 +29,9 @@ use crate::{log_error, log_info, log_notice, log_warning};
 const USERS_DEFAULT: [&str; 3] = ["distcc", "distccd", "nobody"];
 /// Directories whose links name the compilers that may run, beside the one next to the executable.
 const MASQUERADE_DIRECTORIES: [&str; 2] = ["/usr/lib/distcc", "/usr/local/lib/distcc"];
+
+/// The longest `--job-lifetime` that is not for ever: a clock cannot count all the seconds that may be written.
+const JOB_LIFETIME_MAX: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// The log file and level, for SIGHUP: the loop knows nothing of where its log goes.
 static LOG_FILE: OnceLock<(PathBuf, Level)> = OnceLock::new();
@@ -183,8 +187,12 @@ fn service(config: &Config, policy: Policy) -> Service {
             temporary: config.environment.temporary.clone(),
             save_temps: config.environment.save_temps,
             environment,
+            memory: Memory::new(SHARED_BYTES_MAX),
         },
-        limits: Limits { silence: config.environment.io_timeout, job_lifetime: config.job_lifetime },
+        limits: Limits {
+            silence: config.environment.io_timeout,
+            job_lifetime: config.job_lifetime.map(|time| time.min(JOB_LIFETIME_MAX)),
+        },
         access: config.access.clone(),
         jobs: config.jobs,
         reopen_log,

@@ -36,6 +36,8 @@ const READ_BYTES: usize = 256 << 10;
 const READS_IN_A_ROW_MAX: u32 = 16;
 /// Clients connected at once. More wait in the kernel's backlog; each costs a descriptor and a few kilobytes.
 const CONNECTIONS_MAX: usize = 4096;
+/// Descriptors of a connection: the socket, and the source that comes or the object that goes.
+const DESCRIPTORS_EACH: usize = 2;
 /// Descriptors left for everything that is not a connection.
 const DESCRIPTORS_RESERVED: usize = 256;
 /// After SIGTERM, how long running compilers may take to finish.
@@ -122,9 +124,10 @@ impl Server {
         let descriptors = crate::sys::process::raise_descriptor_limit();
         // A running job needs three descriptors beside its connection.
         let reserved = DESCRIPTORS_RESERVED + 3 * service.jobs;
+        let most = descriptors.saturating_sub(reserved) / DESCRIPTORS_EACH;
         Ok(Server {
             workers: Workers::new(service.jobs),
-            connections_max: descriptors.saturating_sub(reserved).clamp(1, CONNECTIONS_MAX),
+            connections_max: most.clamp(1, CONNECTIONS_MAX),
             service,
             poll,
             signals,
@@ -348,7 +351,9 @@ impl Server {
                 return;
             }
         }
-        self.unread.push(id);
+        if !self.unread.contains(&id) {
+            self.unread.push(id);
+        }
     }
 
     fn send_to(&mut self, id: ConnectionId) {

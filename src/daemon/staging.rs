@@ -3,10 +3,12 @@
 //! docs/design-notes.md for the sum.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use mio::Waker;
 
@@ -18,6 +20,7 @@ use crate::exit_code::{ExitCode, WaitStatus};
 use crate::protocol::limits::BODIES_BYTES_MAX;
 use crate::protocol::lzo::{self, Compressor};
 use crate::protocol::{ProtocolError, Version};
+use crate::{log_error, log_warning};
 
 /// Work on more bytes than this leaves the loop: at LZO's half a gigabyte a second it is about two milliseconds.
 const INLINE_BYTES_MAX: u64 = 1 << 20;
@@ -29,14 +32,14 @@ const SOURCE_BYTES_MAX: usize = BODIES_BYTES_MAX as usize;
 /// A piece of work.
 #[derive(Debug)]
 pub enum Work {
-    /// Unpack a source into its file.
+    /// Unpack a source within its file.
     Unpack {
         /// The job it belongs to.
         job: Box<Job>,
-        /// The LZO stream.
-        compressed: Vec<u8>,
-        /// Where it goes.
+        /// The LZO stream, which the source replaces.
         file: File,
+        /// Length of the stream.
+        bytes: u32,
     },
     /// Make the reply.
     Pack {
@@ -61,16 +64,14 @@ pub enum Staged {
 impl Work {
     fn is_small(&self) -> bool {
         match self {
-            Work::Unpack { compressed, .. } => compressed.len() as u64 <= INLINE_BYTES_MAX / 4,
+            Work::Unpack { bytes, .. } => u64::from(*bytes) <= INLINE_BYTES_MAX / 4,
             Work::Pack { version, output, .. } => !version.compresses() || output.bytes() <= INLINE_BYTES_MAX,
         }
     }
 
     fn run(self, compressor: &mut Compressor) -> Staged {
         match self {
-            Work::Unpack { job, compressed, file } => {
-                Staged::Unpacked(unpack(&compressed, file).map(|()| job))
-            }
+            Work::Unpack { job, file, .. } => Staged::Unpacked(unpack(file).map(|()| job)),
             Work::Pack { version, status, output } => {
                 Staged::Packed(Reply::finished(version, status, output, compressor))
             }
@@ -78,42 +79,54 @@ impl Work {
     }
 }
 
-fn unpack(compressed: &[u8], mut file: File) -> Result<(), Refusal> {
-    let source = lzo::decompress(compressed, SOURCE_BYTES_MAX).map_err(|error| {
+fn unpack(mut file: File) -> Result<(), Refusal> {
+    let no_room = |what, error: io::Error| {
+        Refusal::new(ExitCode::IoError, format!("{what} a temporary file on the server: {error}"))
+    };
+    let mut compressed = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut compressed)).map_err(|error| no_room("read", error))?;
+    let source = lzo::decompress(&compressed, SOURCE_BYTES_MAX).map_err(|error| {
         let text = format!("bad request: the source: {error}");
         Refusal::new(ProtocolError::from(error).exit_code(), text)
     })?;
-    file.write_all(&source).map_err(|error| {
-        Refusal::new(ExitCode::IoError, format!("write a temporary file on the server: {error}"))
-    })
+    file.set_len(0).and_then(|()| file.write_all_at(&source, 0)).map_err(|error| no_room("write", error))
 }
 
 type Todo = (ConnectionId, Work);
 type Done = (ConnectionId, Staged);
 
-/// The threads, started when first needed.
+/// The threads, started when first needed. Dropping it ends them and drops what they have not done: the
+/// directories of its jobs go.
 #[derive(Debug)]
 pub struct Staging {
     waker: Arc<Waker>,
     done_sender: Sender<Done>,
     done: Receiver<Done>,
     queue: Option<Sender<Todo>>,
+    threads: Vec<JoinHandle<()>>,
+    is_ending: Arc<AtomicBool>,
 }
 
 impl Staging {
     /// `waker` wakes the loop when a piece of work is done.
     pub fn new(waker: Waker) -> Staging {
         let (done_sender, done) = mpsc::channel();
-        Staging { waker: Arc::new(waker), done_sender, done, queue: None }
+        let (queue, threads, is_ending) = (None, Vec::new(), Arc::default());
+        Staging { waker: Arc::new(waker), done_sender, done, queue, threads, is_ending }
     }
 
-    /// Does a small piece at once and returns it; queues a large one.
+    /// Does a small piece at once and returns it; queues a large one. Where no thread can be had, all are small.
     pub fn submit(&mut self, id: ConnectionId, work: Work, compressor: &mut Compressor) -> Option<Staged> {
         if work.is_small() {
             return Some(work.run(compressor));
         }
-        let queue = self.queue.get_or_insert_with(|| start_threads(&self.waker, &self.done_sender));
-        queue.send((id, work)).expect("BUG: the staging threads live as long as their queue");
+        if self.queue.is_none() {
+            self.start_threads();
+        }
+        match &self.queue {
+            Some(queue) => queue.send((id, work)).expect("BUG: the threads live as long as their queue"),
+            None => return Some(work.run(compressor)),
+        }
         None
     }
 
@@ -121,23 +134,44 @@ impl Staging {
     pub fn next_done(&mut self) -> Option<(ConnectionId, Staged)> {
         self.done.try_recv().ok()
     }
+
+    fn start_threads(&mut self) {
+        let (queue, work) = mpsc::channel::<Todo>();
+        let work = Arc::new(Mutex::new(work));
+        for _ in 0..THREADS {
+            let (waker, done, work) = (Arc::clone(&self.waker), self.done_sender.clone(), Arc::clone(&work));
+            let is_ending = Arc::clone(&self.is_ending);
+            let thread = thread::Builder::new().spawn(move || do_work(&work, &done, &waker, &is_ending));
+            match thread {
+                Ok(thread) => self.threads.push(thread),
+                Err(error) => log_warning!("start a thread for large bodies: {error}"),
+            }
+        }
+        self.queue = (!self.threads.is_empty()).then_some(queue);
+    }
 }
 
-fn start_threads(waker: &Arc<Waker>, done: &Sender<Done>) -> Sender<Todo> {
-    let (queue, work) = mpsc::channel::<Todo>();
-    let work = Arc::new(Mutex::new(work));
-    for _ in 0..THREADS {
-        let (waker, done, work) = (Arc::clone(waker), done.clone(), Arc::clone(&work));
-        thread::spawn(move || {
-            let mut compressor = Compressor::new();
-            loop {
-                let next = work.lock().expect("BUG: a staging thread panicked").recv();
-                let Ok((id, work)) = next else { return };
-                if done.send((id, work.run(&mut compressor))).is_err() || waker.wake().is_err() {
-                    return;
-                }
-            }
-        });
+impl Drop for Staging {
+    fn drop(&mut self) {
+        self.is_ending.store(true, Ordering::Relaxed);
+        self.queue = None;
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
     }
-    queue
+}
+
+fn do_work(work: &Mutex<Receiver<Todo>>, done: &Sender<Done>, waker: &Waker, is_ending: &AtomicBool) {
+    let mut compressor = Compressor::new();
+    loop {
+        let next = work.lock().expect("BUG: a staging thread panicked").recv();
+        let Ok((id, work)) = next else { return };
+        if is_ending.load(Ordering::Relaxed) {
+            continue;
+        }
+        let is_heard = done.send((id, work.run(&mut compressor))).is_ok();
+        if is_heard && let Err(error) = waker.wake() {
+            log_error!("wake the event loop: {error}");
+        }
+    }
 }

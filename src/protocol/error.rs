@@ -68,7 +68,8 @@ impl ProtocolError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             ProtocolError::Truncated { .. } => ExitCode::Truncated,
-            ProtocolError::LimitExceeded { .. } | ProtocolError::Lzo(LzoError::TooLong { .. }) => {
+            ProtocolError::LimitExceeded { .. }
+            | ProtocolError::Lzo(LzoError::TooLong { .. } | LzoError::NoMemory { .. }) => {
                 ExitCode::OutOfMemory
             }
             ProtocolError::Lzo(_) => ExitCode::IoError,
@@ -148,6 +149,11 @@ mod tests {
             (
                 LzoError::TooLong { limit: 8 }.into(),
                 "compressed body: more than 8 bytes when decompressed",
+                Code::OutOfMemory,
+            ),
+            (
+                LzoError::NoMemory { bytes: 8 }.into(),
+                "compressed body: no memory for 8 bytes of decompressed text",
                 Code::OutOfMemory,
             ),
             (LzoError::Truncated.into(), "compressed body: LZO stream ends early", Code::IoError),

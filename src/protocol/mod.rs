@@ -31,6 +31,7 @@ pub mod version;
 pub mod lzo;
 
 pub mod error;
+pub mod peer_text;
 
 #[cfg(test)]
 mod cases;

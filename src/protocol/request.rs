@@ -92,6 +92,9 @@ pub enum RequestEvent<'a> {
     End,
 }
 
+/// Memory that an argument takes beside its bytes: its place in a list, and what the allocator adds.
+const ARGUMENT_OVERHEAD_BYTES: u64 = 56;
+
 /// Takes a request apart. See [`super`] for the contract of [`next`](RequestDecoder::next).
 #[derive(Debug)]
 pub struct RequestDecoder {
@@ -100,6 +103,7 @@ pub struct RequestDecoder {
     state: State,
     arguments: Vec<Vec<u8>>,
     arguments_left: u32,
+    arguments_count: u32,
     arguments_bytes: u64,
     files_left: u32,
     bodies_bytes: u64,
@@ -160,10 +164,16 @@ impl RequestDecoder {
             state: State::Version,
             arguments: Vec::new(),
             arguments_left: 0,
+            arguments_count: 0,
             arguments_bytes: 0,
             files_left: 0,
             bodies_bytes: 0,
         }
+    }
+
+    /// Memory for the arguments as far as announced, in bytes.
+    pub fn arguments_memory(&self) -> u64 {
+        self.arguments_bytes + u64::from(self.arguments_count) * ARGUMENT_OVERHEAD_BYTES
     }
 
     /// Whether not one packet was taken yet.
@@ -241,7 +251,7 @@ impl RequestDecoder {
                     return Err(ProtocolError::NoArguments);
                 }
                 packet::check_limit("number of arguments", value.into(), self.limits.arguments.into())?;
-                self.arguments_left = value;
+                (self.arguments_left, self.arguments_count) = (value, value);
                 self.state = State::Argument;
                 Ok(None)
             }

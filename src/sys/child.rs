@@ -162,6 +162,8 @@ extern "C" fn child_half(plan: *mut libc::c_void) -> libc::c_int {
         }) && plan.directory.as_ref().is_none_or(|path| libc::chdir(path.as_ptr()) == 0);
         if ready {
             libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+            // From here on a signal may come: it must not run our handler, which works on the parent's memory.
+            crate::sys::signal::forget_cleanup();
             let mut none: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&mut none);
             libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());

@@ -75,10 +75,13 @@ static CLEANUP_FILES: [AtomicPtr<libc::c_char>; CLEANUP_FILES_MAX] =
 static CLEANUP_CHILDREN: [AtomicI32; CLEANUP_CHILDREN_MAX] =
     [const { AtomicI32::new(0) }; CLEANUP_CHILDREN_MAX];
 
+/// Signals that end the client, if nobody ignores them.
+const CLEANUP_SIGNALS: [i32; 3] = [SIGTERM, SIGINT, SIGHUP];
+
 /// Makes SIGTERM, SIGINT and SIGHUP remove the registered files, end the registered children, say so on stderr and
 /// then end the process as they would have.
 pub fn install_cleanup() {
-    for signal in [SIGTERM, SIGINT, SIGHUP] {
+    for signal in CLEANUP_SIGNALS {
         // SAFETY: the handler only uses async-signal-safe calls and atomics.
         unsafe {
             let mut action: libc::sigaction = mem::zeroed();
@@ -91,6 +94,21 @@ pub fn install_cleanup() {
             action.sa_flags = 0;
             libc::sigemptyset(&mut action.sa_mask);
             libc::sigaction(signal, &action, ptr::null_mut());
+        }
+    }
+}
+
+/// Gives the signals of [`install_cleanup`] back their default action, unless they are ignored. For a child that
+/// shares our memory; async-signal-safe.
+pub fn forget_cleanup() {
+    for signal in CLEANUP_SIGNALS {
+        // SAFETY: the action is plain data, filled in before it is read; the calls are async-signal-safe.
+        unsafe {
+            let mut action: libc::sigaction = mem::zeroed();
+            libc::sigaction(signal, ptr::null(), &mut action);
+            if action.sa_sigaction != libc::SIG_IGN {
+                libc::signal(signal, libc::SIG_DFL);
+            }
         }
     }
 }
@@ -149,12 +167,13 @@ impl CleanupFile {
 
 impl Drop for CleanupFile {
     fn drop(&mut self) {
+        // Before the handler forgets it, so that no signal comes in between.
+        // SAFETY: the path is NUL-terminated. It may be gone already, which is what we want.
+        unsafe { libc::unlink(self.path.as_ptr()) };
         if let Some(slot) = self.slot {
             // The handler may hold the pointer at this instant, so the few bytes are left to the process's end.
             CLEANUP_FILES[slot].store(ptr::null_mut(), Ordering::Release);
         }
-        // SAFETY: the path is NUL-terminated. It may be gone already, which is what we want.
-        unsafe { libc::unlink(self.path.as_ptr()) };
     }
 }
 
@@ -205,4 +224,32 @@ pub fn description(signal: u8) -> String {
     // SAFETY: strsignal returns a NUL-terminated string that is valid until its next call; it is copied at once.
     let text = unsafe { std::ffi::CStr::from_ptr(libc::strsignal(i32::from(signal))) };
     text.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn actions() -> [usize; 3] {
+        CLEANUP_SIGNALS.map(|signal| {
+            // SAFETY: the action is plain data, filled in before it is read.
+            unsafe {
+                let mut action: libc::sigaction = mem::zeroed();
+                libc::sigaction(signal, ptr::null(), &mut action);
+                action.sa_sigaction
+            }
+        })
+    }
+
+    #[test]
+    fn a_child_forgets_the_handler_and_not_what_is_ignored() {
+        ignore(SIGHUP);
+        install_cleanup();
+        let ours = clean_up as *const () as usize;
+        assert_eq!(actions(), [ours, ours, libc::SIG_IGN]);
+        forget_cleanup();
+        assert_eq!(actions(), [libc::SIG_DFL, libc::SIG_DFL, libc::SIG_IGN]);
+        // SAFETY: SIG_DFL is a valid disposition.
+        unsafe { libc::signal(SIGHUP, libc::SIG_DFL) };
+    }
 }

@@ -30,7 +30,8 @@ const FAR: u16 = 0x4000;
 /// Decompresses one whole stream of at most `limit` bytes when decompressed. Never reserves more than `limit`.
 pub fn decompress(src: &[u8], limit: usize) -> Result<Vec<u8>, LzoError> {
     let reserved = src.len().saturating_mul(EXPECTED_RATIO).min(limit);
-    let out = Vec::with_capacity(reserved);
+    let mut out = Vec::new();
+    out.try_reserve_exact(reserved).map_err(|_| LzoError::NoMemory { bytes: reserved })?;
     let mut decoder = Decoder { src, at: 0, out, made: 0, before: Before::Match, limit };
     if let Some(first @ 18..) = src.first() {
         // A first byte of this size is a literal run of its own, without a token.
@@ -238,7 +239,8 @@ impl Decoder<'_> {
         let capacity = self.out.capacity();
         if room > capacity {
             let wanted = capacity.saturating_mul(2).clamp(room, self.limit);
-            self.out.reserve_exact(wanted - self.out.len());
+            let no_memory = |_| LzoError::NoMemory { bytes: wanted };
+            self.out.try_reserve_exact(wanted - self.out.len()).map_err(no_memory)?;
         }
         self.out.resize(room, 0);
         Ok(())

@@ -31,6 +31,11 @@ pub enum LzoError {
         /// The most bytes the caller takes.
         limit: usize,
     },
+    /// This machine has no memory for what it unpacks to.
+    NoMemory {
+        /// How many bytes there was no room for.
+        bytes: usize,
+    },
 }
 
 impl fmt::Display for LzoError {
@@ -41,6 +46,7 @@ impl fmt::Display for LzoError {
                 write!(f, "LZO stream refers to bytes before its beginning, at offset {offset}")
             }
             LzoError::TrailingBytes(count) => write!(f, "{count} bytes after the end of the LZO stream"),
+            LzoError::NoMemory { bytes } => write!(f, "no memory for {bytes} bytes of decompressed text"),
             LzoError::TooLong { limit } => write!(f, "more than {limit} bytes when decompressed"),
         }
     }

@@ -1,0 +1,134 @@
+//! Connections on a made-up clock: what slow clients may take. Knows no sockets but those replies are read from.
+
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use crate::daemon::compilers::{Compilers, Policy};
+use crate::daemon::connection::{Connection, Context, Event, Limits, Next};
+use crate::daemon::job::Workshop;
+use crate::daemon::memory::Memory;
+use crate::daemon::refusal::Refusal;
+use crate::exit_code::ExitCode;
+use crate::protocol::lzo::Compressor;
+use crate::sys::child::Environment;
+use crate::sys::net;
+
+const LIMITS: Limits = Limits { silence: Duration::from_secs(300), job_lifetime: None };
+
+/// A client that never stops sending one byte of an argument, some time after the last one.
+struct Trickle {
+    connection: Connection,
+    workshop: Workshop,
+    compressor: Compressor,
+    began: Instant,
+    now: Instant,
+}
+
+impl Trickle {
+    fn new(denied: Option<Refusal>) -> Trickle {
+        let now = Instant::now();
+        Trickle {
+            connection: Connection::new("peer".into(), denied, &LIMITS, now),
+            workshop: Workshop {
+                compilers: Compilers::new(Policy::Anything, "/bin".into()),
+                temporary: std::env::temp_dir(),
+                save_temps: false,
+                environment: Environment::default(),
+                memory: Memory::new(1 << 20),
+            },
+            compressor: Compressor::new(),
+            began: now,
+            now,
+        }
+    }
+
+    fn on_event(&mut self, event: Event<'_>) -> Next {
+        let (workshop, limits, compressor) = (&self.workshop, &LIMITS, &mut self.compressor);
+        self.connection.on_event(event, &mut Context { workshop, limits, compressor, now: self.now })
+    }
+
+    /// Sends this on a new connection.
+    fn begin(&mut self, bytes: &[u8]) -> Next {
+        self.leave();
+        self.on_event(Event::Bytes(bytes))
+    }
+
+    /// The connection so far; what follows is on a new one.
+    fn leave(&mut self) -> Connection {
+        std::mem::replace(&mut self.connection, Connection::new("peer".into(), None, &LIMITS, self.now))
+    }
+
+    /// Sends a piece of `head` at each interval, then single bytes, until the deadline is nearer than the next
+    /// one; what follows the deadline, and how long it all took.
+    fn run(&mut self, head: &[&[u8]], interval: Duration) -> (Next, Duration) {
+        for piece in head.iter().copied().chain(std::iter::repeat(b"x".as_slice())) {
+            let deadline = self.connection.deadline(&LIMITS).expect("a receiving connection has a deadline");
+            if self.now + interval > deadline {
+                self.now = deadline;
+                return (self.on_event(Event::TimeOut), deadline - self.began);
+            }
+            self.now += interval;
+            assert!(matches!(self.on_event(Event::Bytes(piece)), Next::Wait));
+            assert!(self.now < self.began + Duration::from_secs(100_000), "it would go on for ever");
+        }
+        unreachable!("the pieces have no end")
+    }
+}
+
+#[test]
+fn a_request_that_never_ends_is_cut_with_a_reason() {
+    let mut client = Trickle::new(None);
+    let head = [b"DIST00000001ARGC00000003".as_slice(), b"ARGV0001ffff"];
+    let (next, took) = client.run(&head, Duration::from_secs(299));
+    assert!(matches!(next, Next::Send), "{next:?}");
+    assert_eq!(took, Duration::from_secs(3600));
+    let (one, mut other) = net::pair().unwrap();
+    client.connection.send(one.as_fd(), &LIMITS, client.now);
+    drop(one);
+    let mut reply = String::new();
+    other.read_to_string(&mut reply).unwrap();
+    assert!(reply.contains("STAT00007600") && reply.contains("more than 3600 s"), "{reply}");
+}
+
+#[test]
+fn a_command_beyond_what_is_left_is_refused_before_it_comes() {
+    let mut client = Trickle::new(None);
+    // (beginning of a request, whether it is taken while another client holds most of the mebibyte there is)
+    for (head, alone, beside) in [
+        (b"DIST00000001ARGC00010000".as_slice(), false, false),
+        (b"DIST00000001ARGC00002000", true, false),
+        (b"DIST00000001ARGC00000400", true, true),
+        (b"DIST00000001ARGC00000001ARGV0001ffff", true, false),
+        (b"DIST00000001ARGC00000001ARGV00001000", true, true),
+    ] {
+        for (is_beside, expected) in [(false, alone), (true, beside)] {
+            let hog = is_beside.then(|| {
+                assert!(matches!(client.begin(b"DIST00000001ARGC00004c00"), Next::Wait));
+                client.leave()
+            });
+            let next = client.begin(head);
+            assert_eq!(matches!(next, Next::Wait), expected, "{}: {next:?}", head.escape_ascii());
+            drop(client.leave());
+            drop(hog);
+        }
+    }
+}
+
+#[test]
+fn silence_is_cut_before() {
+    let mut client = Trickle::new(None);
+    let (next, took) = client.run(&[b"DIST00000001"], Duration::from_secs(301));
+    // Nothing was said, so there is nothing to answer.
+    assert!(matches!(next, Next::Close), "{next:?}");
+    assert_eq!(took, LIMITS.silence);
+}
+
+#[test]
+fn a_denied_client_cannot_stay_by_trickling() {
+    let mut client = Trickle::new(Some(Refusal::new(ExitCode::AccessDenied, "no")));
+    let head = [b"D".as_slice(), b"I", b"S", b"T"];
+    let (next, took) = client.run(&head, Duration::from_millis(900));
+    assert!(matches!(next, Next::Close), "{next:?}");
+    assert_eq!(took, Duration::from_secs(2));
+}
