@@ -21,7 +21,7 @@ mod server_args;
 mod source_file;
 mod words;
 
-pub use compile::{Compile, Family};
+pub use compile::{Compile, CompilerOption, Family};
 pub use dependency::DependencyOutput;
 pub use old_server::refused_word;
 pub use reason::Reason;
