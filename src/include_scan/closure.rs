@@ -1,14 +1,14 @@
 //! The walk: from a command to everything its preprocessor could open. Owns all that is remembered between queries.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::directives::{Directives, Target, Use};
+use super::directives::{Directives, Reference, Target, Use};
 use super::file_cache::FileCache;
-use super::macros::{self, Expander};
+use super::macros::Expander;
 use super::resolve::{LookupId, Mode, NodeId, Searcher};
 use super::search_path::{self, CommandText, SearchPath};
 use super::system_dirs::{Question, SystemViews};
@@ -186,9 +186,9 @@ impl Walk<'_> {
             if node.embedded {
                 continue;
             }
-            let (file, system) = (node.file, node.system);
-            let directives = match self.files.get(self.tree, file) {
-                Ok(directives) => directives,
+            let (file, system, seen) = (node.file, node.system, node.reading);
+            let reading = match self.files.update(self.tree, file) {
+                Ok(reading) => reading,
                 // The server sees its own; if it cannot read it either, that is the compiler's to say.
                 Err(_) if system => continue,
                 Err(error) => {
@@ -198,17 +198,11 @@ impl Walk<'_> {
                     )));
                 }
             };
-            if directives.has_unnamed_incbin && !system {
-                let path = self.tree.path(file).display();
-                return Err(CannotAnalyse::new(format!("{path} names the file of an .incbin by parts")));
+            if reading != seen {
+                self.refer(id, reading, id == root);
             }
-            if !node.directives.as_ref().is_some_and(|known| Arc::ptr_eq(known, &directives)) {
-                self.refer(id, &directives, id == root);
-            }
-            for reference in &directives.references {
-                if let Target::Computed(expression) = &reference.target {
-                    self.computed.push((id, reference.purpose, expression.clone()));
-                }
+            if self.searcher.nodes[id.0 as usize].computes {
+                self.note_computed(id)?;
             }
             for at in 0..self.searcher.nodes[id.0 as usize].references.len() {
                 let lookup = self.searcher.nodes[id.0 as usize].references[at];
@@ -219,19 +213,35 @@ impl Walk<'_> {
     }
 
     /// Makes the lookups of a node anew.
-    fn refer(&mut self, id: NodeId, directives: &Arc<Directives>, is_source: bool) {
+    fn refer(&mut self, id: NodeId, reading: u64, is_source: bool) {
         let node = &self.searcher.nodes[id.0 as usize];
         let (directory, text) = (node.directory, Arc::clone(&node.text));
-        let references = directives
-            .references
-            .iter()
-            .filter_map(|reference| {
-                self.refer_to(directory, &text, reference.purpose, &reference.target, is_source)
-            })
-            .collect();
+        let Some(directives) = self.files.directives(node.file).map(Arc::clone) else { return };
+        let refer = |reference: &Reference| {
+            self.refer_to(directory, &text, reference.purpose, &reference.target, is_source)
+        };
+        let references = directives.references.iter().filter_map(refer).collect();
+        let is_computed = |reference: &Reference| matches!(reference.target, Target::Computed(_));
         let node = &mut self.searcher.nodes[id.0 as usize];
         node.references = references;
-        node.directives = Some(Arc::clone(directives));
+        node.computes = directives.has_unnamed_incbin || directives.references.iter().any(is_computed);
+        node.reading = reading;
+    }
+
+    /// Puts a file's computed names aside: they need all definitions.
+    fn note_computed(&mut self, id: NodeId) -> Result<(), CannotAnalyse> {
+        let node = &self.searcher.nodes[id.0 as usize];
+        let Some(directives) = self.files.directives(node.file) else { return Ok(()) };
+        if directives.has_unnamed_incbin && !node.system {
+            let path = node.text.display();
+            return Err(CannotAnalyse::new(format!("{path} names the file of an .incbin by parts")));
+        }
+        for reference in &directives.references {
+            if let Target::Computed(expression) = &reference.target {
+                self.computed.push((id, reference.purpose, expression.clone()));
+            }
+        }
+        Ok(())
     }
 
     fn refer_to(
@@ -277,16 +287,29 @@ impl Walk<'_> {
         loop {
             let mut expander = Expander::default();
             let before = self.visited.len();
-            let mut sources: Vec<Arc<Directives>> = Vec::with_capacity(before);
             let nodes = &self.searcher.nodes;
-            sources.extend(self.visited.iter().filter_map(|id| nodes[id.0 as usize].directives.clone()));
+            let read: HashSet<EntryId> = self.visited.iter().map(|id| nodes[id.0 as usize].file).collect();
             let view = Arc::clone(&self.searcher.view);
-            let all = || sources.iter().map(Arc::as_ref).chain([&command, &view.macros]);
             let mut open = Vec::new();
             for (id, purpose, expression) in self.computed.clone() {
                 let node = &self.searcher.nodes[id.0 as usize];
                 let (directory, text, system) = (node.directory, Arc::clone(&node.text), node.system);
-                let targets = match expander.targets(&expression, &|name| macros::definitions(all(), name)) {
+                let files = &mut *self.files;
+                let targets = match expander.targets(&expression, &mut |name| {
+                    let mut found: BTreeSet<Vec<u8>> = BTreeSet::new();
+                    for file in files.definers(name).to_vec() {
+                        let directives = files.directives(file).filter(|_| read.contains(&file));
+                        found.extend(
+                            directives
+                                .iter()
+                                .flat_map(|known| known.definitions_of(name))
+                                .map(<[u8]>::to_vec),
+                        );
+                    }
+                    found.extend(command.definitions_of(name).map(<[u8]>::to_vec));
+                    found.extend(view.macros.definitions_of(name).map(<[u8]>::to_vec));
+                    found
+                }) {
                     Ok(targets) => targets,
                     // The server has the file and what it names; only a way back into the user's files is lost.
                     Err(_) if system => continue,

@@ -83,6 +83,12 @@ impl Directives {
         self.definitions.sort_by(|one, other| definition_name(text, *one).cmp(definition_name(text, *other)));
     }
 
+    /// The macros it defines, each once.
+    pub(super) fn defined_names(&self) -> impl Iterator<Item = &[u8]> {
+        let name = |range: &(u32, u32)| definition_name(&self.text, *range);
+        self.definitions.chunk_by(move |one, other| name(one) == name(other)).map(move |same| name(&same[0]))
+    }
+
     /// The definitions of one macro, each as the text after `#define`.
     pub(super) fn definitions_of<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let from = self.definitions.partition_point(|range| definition_name(&self.text, *range) < name);

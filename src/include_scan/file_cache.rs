@@ -19,25 +19,32 @@ struct Known {
     signature: Signature,
     /// A change after the reading must show in the signature.
     settled: bool,
+    /// The number of the reading.
+    reading: u64,
     directives: Arc<Directives>,
 }
 
 /// Directives by file.
 #[derive(Debug, Default)]
 pub(super) struct FileCache {
-    known: HashMap<EntryId, Known>,
+    /// By the number of the file's name.
+    known: Vec<Option<Known>>,
     /// How many files were read.
     pub(super) reads: u64,
+    /// The files that define a macro, or once did.
+    definers: HashMap<Box<[u8]>, Vec<EntryId>>,
+    /// Files whose macros are not in `definers` yet: most commands never ask.
+    unindexed: Vec<EntryId>,
 }
 
 impl FileCache {
-    /// The directives of a file that exists. A file that changes is read again, and gives another `Arc`.
-    pub(super) fn get(&mut self, tree: &Tree, file: EntryId) -> io::Result<Arc<Directives>> {
-        if let Some(known) = self.known.get(&file)
+    /// Makes sure that a file that exists is known as it is now. The result is another number for each reading.
+    pub(super) fn update(&mut self, tree: &Tree, file: EntryId) -> io::Result<u64> {
+        if let Some(Some(known)) = self.known.get(file.index())
             && known.settled
             && tree.signature(file) == Some(known.signature)
         {
-            return Ok(Arc::clone(&known.directives));
+            return Ok(known.reading);
         }
         for _ in 0..READS_MAX {
             self.reads += 1;
@@ -55,10 +62,33 @@ impl FileCache {
             }
             let settled = signature.is_settled(now);
             let directives = Arc::new(Directives::of(&text));
-            let known = Known { signature, settled, directives: Arc::clone(&directives) };
-            self.known.insert(file, known);
-            return Ok(directives);
+            if self.known.len() <= file.index() {
+                self.known.resize_with(file.index() + 1, || None);
+            }
+            self.known[file.index()] = Some(Known { signature, settled, reading: self.reads, directives });
+            self.unindexed.push(file);
+            return Ok(self.reads);
         }
         Err(io::Error::other("it changes while it is read"))
+    }
+
+    /// The directives of a file that was read.
+    pub(super) fn directives(&self, file: EntryId) -> Option<&Arc<Directives>> {
+        self.known.get(file.index())?.as_ref().map(|known| &known.directives)
+    }
+
+    /// The files that may define a macro.
+    pub(super) fn definers(&mut self, name: &[u8]) -> &[EntryId] {
+        for file in std::mem::take(&mut self.unindexed) {
+            let Some(known) = self.known.get(file.index()).and_then(Option::as_ref) else { continue };
+            for name in known.directives.defined_names() {
+                match self.definers.get_mut(name) {
+                    Some(files) if files.contains(&file) => {}
+                    Some(files) => files.push(file),
+                    None => drop(self.definers.insert(name.into(), vec![file])),
+                }
+            }
+        }
+        self.definers.get(name).map_or(&[], Vec::as_slice)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::rc::Rc;
 
-use super::directives::{Directives, Target};
+use super::directives::Target;
 use super::tokens::{Texts, Token};
 
 /// The most tokens that the expansion of one expression may produce, about 20 ms of work. Boost's preprocessor
@@ -44,15 +44,6 @@ impl fmt::Display for Unknown {
     }
 }
 
-/// All definitions of a name, each once, as the text after `#define`.
-pub(super) fn definitions<'a>(sources: impl Iterator<Item = &'a Directives>, name: &[u8]) -> Vec<Vec<u8>> {
-    let mut found = BTreeSet::new();
-    for source in sources {
-        found.extend(source.definitions_of(name).map(<[u8]>::to_vec));
-    }
-    found.into_iter().collect()
-}
-
 #[derive(Debug)]
 struct Macro {
     /// `None` for one without parentheses.
@@ -75,7 +66,8 @@ pub(super) struct Expander {
     depth: usize,
 }
 
-type Source<'a> = &'a dyn Fn(&[u8]) -> Vec<Vec<u8>>;
+/// Gives all definitions of a name, each once, as the text after `#define`.
+type Source<'a> = &'a mut dyn FnMut(&[u8]) -> BTreeSet<Vec<u8>>;
 
 impl Expander {
     /// The header names that `expression` can become.
@@ -429,12 +421,14 @@ impl Expander {
 
 #[cfg(test)]
 mod tests {
+    use super::super::directives::Directives;
     use super::*;
 
     fn targets(definitions: &str, expression: &str) -> Result<String, Unknown> {
         let directives = Directives::of(definitions.as_bytes());
-        let targets = Expander::default()
-            .targets(expression.as_bytes(), &|name| super::definitions([&directives].into_iter(), name))?;
+        let targets = Expander::default().targets(expression.as_bytes(), &mut |name| {
+            directives.definitions_of(name).map(<[u8]>::to_vec).collect()
+        })?;
         let shown = targets.iter().map(|target| match target {
             Target::Quote(name) => format!("\"{}\"", String::from_utf8_lossy(name)),
             Target::Angle(name) => format!("<{}>", String::from_utf8_lossy(name)),

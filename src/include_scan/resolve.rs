@@ -7,7 +7,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::directives::Directives;
 use super::search_path::{Directory, SearchPath, absolute};
 use super::system_dirs::{SystemView, is_below};
 use super::tree::{EntryId, Kind, ROOT, Trace, Tree};
@@ -37,8 +36,10 @@ pub(super) struct Node {
     pub(super) system: bool,
     /// It is not read as source.
     pub(super) embedded: bool,
-    /// What it said when `references` was made.
-    pub(super) directives: Option<Arc<Directives>>,
+    /// The reading of the file that `references` was made from; 0 before the first.
+    pub(super) reading: u64,
+    /// It has computed includes.
+    pub(super) computes: bool,
     pub(super) references: Vec<LookupId>,
     /// The last query that visited it.
     pub(super) visited: u32,
@@ -278,7 +279,8 @@ impl Searcher {
                 text,
                 system,
                 embedded,
-                directives: None,
+                reading: 0,
+                computes: false,
                 references: Vec::new(),
                 visited: 0,
             };

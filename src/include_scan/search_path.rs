@@ -74,11 +74,15 @@ pub(super) fn read(
 
 /// `-isysroot` counts for headers, else `--sysroot`; of each the last.
 fn sysroot(compile: &Compile) -> Vec<u8> {
-    let last = |names: &[&str]| {
-        compile.options().filter(|option| names.iter().any(|name| option.name == *name)).last()
-    };
-    let option = last(&["-isysroot"]).or_else(|| last(&["--sysroot", "--sysroot="]));
-    option.map_or_else(Vec::new, |option| option.value.as_bytes().to_vec())
+    let (mut general, mut for_headers) = (None, None);
+    for option in compile.options() {
+        match option.name.as_bytes() {
+            b"-isysroot" => for_headers = Some(option.value),
+            b"--sysroot" | b"--sysroot=" => general = Some(option.value),
+            _ => {}
+        }
+    }
+    for_headers.or(general).map_or_else(Vec::new, |value| value.as_bytes().to_vec())
 }
 
 #[derive(Default)]

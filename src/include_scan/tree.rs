@@ -24,6 +24,13 @@ const WHOLE_SECONDS_NANOSECONDS: i128 = 2_100_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct EntryId(u32);
 
+impl EntryId {
+    /// Its place among all names.
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// The directory `/`.
 pub(super) const ROOT: EntryId = EntryId(0);
 
