@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::answers::{Answers, Definitions};
 use super::directives::{Directives, Reference, Target, Use};
 use super::file_cache::FileCache;
-use super::macros::Expander;
 use super::resolve::{LookupId, Mode, NodeId, Searcher};
 use super::search_path::{self, CommandText, SearchPath};
 use super::system_dirs::{Question, SystemViews};
@@ -44,6 +44,7 @@ pub struct Scanner {
     tree: Tree,
     files: FileCache,
     views: SystemViews,
+    answers: Answers,
     searchers: HashMap<SearcherKey, Searcher>,
 }
 
@@ -60,6 +61,7 @@ impl Scanner {
             tree: Tree::new(),
             files: FileCache::default(),
             views: SystemViews::default(),
+            answers: Answers::default(),
             searchers: HashMap::new(),
         }
     }
@@ -86,6 +88,7 @@ impl Scanner {
         let mut walk = Walk {
             tree: &mut self.tree,
             files: &mut self.files,
+            answers: &mut self.answers,
             searcher,
             visited: Vec::new(),
             computed: Vec::new(),
@@ -140,6 +143,7 @@ impl Scanner {
 struct Walk<'a> {
     tree: &'a mut Tree,
     files: &'a mut FileCache,
+    answers: &'a mut Answers,
     searcher: Searcher,
     visited: Vec<NodeId>,
     /// Computed includes met: where, what for, and the expression.
@@ -285,31 +289,34 @@ impl Walk<'_> {
     fn resolve_computed(&mut self, root: NodeId, command: &[Vec<u8>]) -> Result<(), CannotAnalyse> {
         let command = Directives::of_definitions(command);
         loop {
-            let mut expander = Expander::default();
             let before = self.visited.len();
             let nodes = &self.searcher.nodes;
             let read: HashSet<EntryId> = self.visited.iter().map(|id| nodes[id.0 as usize].file).collect();
             let view = Arc::clone(&self.searcher.view);
+            let files = &mut *self.files;
+            let mut source = |name: &[u8]| {
+                let mut found: BTreeSet<Vec<u8>> = BTreeSet::new();
+                for file in files.definers(name).to_vec() {
+                    let directives = files.directives(file).filter(|_| read.contains(&file));
+                    found.extend(
+                        directives.iter().flat_map(|known| known.definitions_of(name)).map(<[u8]>::to_vec),
+                    );
+                }
+                found.extend(command.definitions_of(name).map(<[u8]>::to_vec));
+                found.extend(view.macros.definitions_of(name).map(<[u8]>::to_vec));
+                found
+            };
+            let mut definitions = Definitions::new(&mut source);
+            let computed = self.computed.clone();
+            let outcomes: Vec<_> = computed
+                .iter()
+                .map(|(_, _, expression)| self.answers.get(expression, &mut definitions))
+                .collect();
             let mut open = Vec::new();
-            for (id, purpose, expression) in self.computed.clone() {
+            for ((id, purpose, expression), outcome) in computed.into_iter().zip(outcomes) {
                 let node = &self.searcher.nodes[id.0 as usize];
                 let (directory, text, system) = (node.directory, Arc::clone(&node.text), node.system);
-                let files = &mut *self.files;
-                let targets = match expander.targets(&expression, &mut |name| {
-                    let mut found: BTreeSet<Vec<u8>> = BTreeSet::new();
-                    for file in files.definers(name).to_vec() {
-                        let directives = files.directives(file).filter(|_| read.contains(&file));
-                        found.extend(
-                            directives
-                                .iter()
-                                .flat_map(|known| known.definitions_of(name))
-                                .map(<[u8]>::to_vec),
-                        );
-                    }
-                    found.extend(command.definitions_of(name).map(<[u8]>::to_vec));
-                    found.extend(view.macros.definitions_of(name).map(<[u8]>::to_vec));
-                    found
-                }) {
+                let targets = match outcome {
                     Ok(targets) => targets,
                     // The server has the file and what it names; only a way back into the user's files is lost.
                     Err(_) if system => continue,

@@ -8,9 +8,10 @@ use std::rc::Rc;
 use super::directives::Target;
 use super::tokens::{Texts, Token};
 
-/// The most tokens that the expansion of one expression may produce, about 20 ms of work. Boost's preprocessor
-/// iteration needs a twentieth of it.
-const TOKENS_MAX: usize = 1_000_000;
+/// The most tokens that the expansion of one expression may produce before a shorter way is looked for: 2 to 4 ms.
+const TOKENS_BEFORE_SHORTCUT_MAX: usize = 100_000;
+/// The same where there is no shorter way. The headers of Boost.MPL need a third of it.
+const TOKENS_MAX: usize = 2_000_000;
 /// The most results one expression may have.
 const RESULTS_MAX: usize = 10_000;
 /// How deep macros may name each other in one expression: the limit of our own stack, ten times what is in use.
@@ -61,8 +62,8 @@ pub(super) struct Expander {
     texts: Texts,
     macros: HashMap<u32, Rc<Vec<Macro>>>,
     expanded: HashMap<(Vec<Token>, Vec<u32>), Sequences>,
-    answers: HashMap<Box<[u8]>, Rc<Vec<Target>>>,
-    spent: usize,
+    /// Tokens that may yet be produced.
+    left: usize,
     depth: usize,
 }
 
@@ -71,24 +72,75 @@ type Source<'a> = &'a mut dyn FnMut(&[u8]) -> BTreeSet<Vec<u8>>;
 
 impl Expander {
     /// The header names that `expression` can become.
-    pub(super) fn targets(
-        &mut self,
-        expression: &[u8],
-        source: Source<'_>,
-    ) -> Result<Rc<Vec<Target>>, Unknown> {
-        if let Some(known) = self.answers.get(expression) {
-            return Ok(Rc::clone(known));
-        }
-        (self.spent, self.depth) = (0, 0);
+    ///
+    /// Where that takes long, and nothing the expression leads to can make a string, the names that stand in those
+    /// definitions are taken instead. That is how Boost's preprocessor iteration hands them on: as an element of a
+    /// tuple, through hundreds of macros.
+    pub(super) fn targets(&mut self, expression: &[u8], source: Source<'_>) -> Result<Vec<Target>, Unknown> {
         let tokens = self.texts.tokens(expression);
-        let sequences = self.expand(tokens, &[], source)?;
         let mut targets = BTreeSet::new();
-        for sequence in sequences.iter() {
+        let mut sequences = self.expansions(tokens.clone(), TOKENS_BEFORE_SHORTCUT_MAX, source);
+        if sequences.is_err() {
+            if !self.standing_names(tokens.clone(), &mut targets, source)? {
+                return Ok(targets.into_iter().collect());
+            }
+            targets.clear();
+            sequences = self.expansions(tokens, TOKENS_MAX, source);
+        }
+        for sequence in sequences?.iter() {
             self.header_names(sequence, &mut targets)?;
         }
-        let targets = Rc::new(targets.into_iter().collect::<Vec<_>>());
-        self.answers.insert(expression.into(), Rc::clone(&targets));
-        Ok(targets)
+        Ok(targets.into_iter().collect())
+    }
+
+    fn expansions(
+        &mut self,
+        tokens: Vec<Token>,
+        budget: usize,
+        source: Source<'_>,
+    ) -> Result<Sequences, Unknown> {
+        (self.left, self.depth) = (budget, 0);
+        self.expand(tokens, &[], source)
+    }
+
+    /// The header names in all definitions that a sequence leads to. True if any of them could make others by `#`.
+    fn standing_names(
+        &mut self,
+        tokens: Vec<Token>,
+        out: &mut BTreeSet<Target>,
+        source: Source<'_>,
+    ) -> Result<bool, Unknown> {
+        let hash = self.texts.number(b"#");
+        let mut stringizes = false;
+        let mut seen = BTreeSet::new();
+        let mut open = vec![tokens];
+        while let Some(tokens) = open.pop() {
+            for (at, token) in tokens.iter().enumerate() {
+                stringizes |= token.text == hash;
+                match &**self.texts.text(*token) {
+                    [b'"', ..] => self.header_names(&tokens[at..=at], out)?,
+                    b"<" => {
+                        for name in
+                            self.expansions(self.header_name_at(&tokens, at), TOKENS_MAX, source)?.iter()
+                        {
+                            self.header_names(name, out)?;
+                        }
+                    }
+                    _ => {}
+                }
+                if self.texts.is_name(*token) && seen.insert(token.text) {
+                    let macros = self.macros_of(token.text, source);
+                    open.extend(macros.iter().map(|known| known.body.clone()));
+                }
+            }
+        }
+        Ok(stringizes)
+    }
+
+    /// The tokens from `<` to `>`, or to the end.
+    fn header_name_at(&self, tokens: &[Token], at: usize) -> Vec<Token> {
+        let close = tokens[at..].iter().position(|token| &**self.texts.text(*token) == b">");
+        tokens[at..close.map_or(tokens.len(), |close| at + close + 1)].to_vec()
     }
 
     fn header_names(&self, sequence: &[Token], out: &mut BTreeSet<Target>) -> Result<(), Unknown> {
@@ -147,7 +199,9 @@ impl Expander {
             let mut choice = choice;
             let mut tail = tokens[rest..].to_vec();
             // A name at the end of an expansion may be a macro that takes the parentheses behind it.
+            let is_name_itself = rest == at + 1 && choice == [tokens[at]];
             if let Some(last) = choice.last().copied()
+                && !is_name_itself
                 && !last.painted
                 && self.begins_call(&tail, 0)
                 && self.macros_of(last.text, source).iter().any(|known| known.parameters.is_some())
@@ -207,13 +261,19 @@ impl Expander {
             }
         }
         // The name may have no definition at that place, or one that wants parentheses and may yet find them.
-        if macros.iter().any(|known| known.parameters.is_none()) {
+        if macros.iter().any(|known| known.parameters.is_none()) && self.may_be_a_word(name) {
             choices.insert(unexpanded);
         }
         if call.is_none() && macros.iter().any(|known| known.parameters.is_some()) {
             choices.insert((vec![name], at + 1));
         }
         Ok(choices)
+    }
+
+    /// Whether a name may be part of a path where it happens not to be a macro, as `linux` in `<linux/x.h>`. A name
+    /// without small letters is used as a macro only.
+    fn may_be_a_word(&self, name: Token) -> bool {
+        self.texts.text(name).iter().any(|byte| !matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
     }
 
     fn begins_call(&self, tokens: &[Token], at: usize) -> bool {
@@ -253,8 +313,13 @@ impl Expander {
         let Some(arguments) = self.fit(known, parameters.len(), arguments) else { return Ok(Vec::new()) };
         // Every way to expand each argument that is used expanded.
         let mut ways: Vec<Vec<Vec<Token>>> = vec![Vec::new()];
-        for argument in &arguments {
-            let expanded = self.expand(argument.clone(), active, source)?;
+        for (argument, parameter) in arguments.iter().zip(parameters) {
+            // What is never used expanded need not be: that keeps tuples with many ways out of the count.
+            let expanded = if self.uses_expanded(known, *parameter) {
+                self.expand(argument.clone(), active, source)?
+            } else {
+                Rc::new(vec![Vec::new()])
+            };
             let mut longer = Vec::with_capacity(ways.len() * expanded.len());
             for way in &ways {
                 for sequence in expanded.iter() {
@@ -276,6 +341,17 @@ impl Expander {
             bodies.push(body);
         }
         Ok(bodies)
+    }
+
+    fn uses_expanded(&mut self, known: &Macro, parameter: u32) -> bool {
+        let (hash, paste) = (self.texts.number(b"#"), self.texts.number(b"##"));
+        let is = |at: Option<usize>, text| {
+            at.and_then(|at| known.body.get(at)).is_some_and(|token| token.text == text)
+        };
+        known.body.iter().enumerate().any(|(at, token)| {
+            let before = at.checked_sub(1);
+            token.text == parameter && !is(before, hash) && !is(before, paste) && !is(Some(at + 1), paste)
+        })
     }
 
     /// Arguments in the number of the parameters.
@@ -414,8 +490,8 @@ impl Expander {
     }
 
     fn spend(&mut self, tokens: usize) -> Result<(), Unknown> {
-        self.spent += tokens + 1;
-        if self.spent > TOKENS_MAX { Err(Unknown::Budget) } else { Ok(()) }
+        self.left = self.left.checked_sub(tokens + 1).ok_or(Unknown::Budget)?;
+        Ok(())
     }
 }
 
@@ -443,12 +519,8 @@ mod tests {
             ("#define A \"a.h\"", "A", "\"a.h\""),
             ("#define A \"a.h\"\n#define A \"b.h\"\n#undef A", "A", "\"a.h\" \"b.h\""),
             ("#define A B\n#define B <b.h>", "A", "<b.h>"),
-            ("#define A <dir/NAME.h>\n#define NAME x", "A", "<dir/NAME.h> <dir/x.h>"),
-            (
-                "#define STR(x) STR_(x)\n#define STR_(x) #x\n#define N one",
-                "STR(dir/N.h)",
-                "\"dir/N.h\" \"dir/one.h\"",
-            ),
+            ("#define A <dir/name.h>\n#define name x", "A", "<dir/name.h> <dir/x.h>"),
+            ("#define STR(x) STR_(x)\n#define STR_(x) #x\n#define N one", "STR(dir/N.h)", "\"dir/one.h\""),
             ("#define S(x) #x\n#define N one", "S(N.h)", "\"N.h\""),
             ("#define CAT(a, b) a##b\n#define ab <ab.h>", "CAT(a, b)", "<ab.h>"),
             ("#define F(...) #__VA_ARGS__", "F(a.h)", "\"a.h\""),
@@ -475,7 +547,7 @@ mod tests {
             targets("#define S(x) S_(x)\n#define S_(x) #x", "S(a__COUNTER__)"),
             Err(Unknown::Changing)
         );
-        let mut text = String::new();
+        let mut text = "#define A20 S(x)\n#define S(x) #x\n".to_owned();
         for number in 0..20 {
             text += &format!("#define A{number} A{next} A{next}\n#define A{number} x\n", next = number + 1);
         }

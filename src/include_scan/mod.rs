@@ -6,7 +6,7 @@
 //!
 //! - `closure` is the walk: [`Scanner::scan`] turns a [`Query`] into a [`Closure`].
 //! - `search_path` reads the command; `system_dirs` asks the compiler; `resolve` finds names in directories.
-//! - `macros` expands computed includes; `tokens` is what it expands.
+//! - `macros` expands computed includes; `tokens` is what it expands; `answers` remembers the results.
 //! - `file_cache` remembers what each file says, `directives` finds it in the text, `text` is the lowest layer.
 //! - `tree` is the file system, looked at no more than once in a query.
 //!
@@ -14,6 +14,7 @@
 //! given. Files below the compiler's own directories are walked, because they may include files of the user's, but
 //! not listed: a server has them.
 
+mod answers;
 mod closure;
 mod directives;
 mod file_cache;
