@@ -347,3 +347,285 @@ fn computed_includes_are_expanded_in_every_way() {
         ),
     ]);
 }
+
+#[test]
+fn variables_of_the_environment_add_directories() {
+    let tree = Tree::new(&[
+        ("a.c", "#include <b.h>\n#include <c.h>\n#include <d.h>\n"),
+        ("all/b.h", ""),
+        ("all/c.h", "#error shadowed by -I\n"),
+        ("i/c.h", ""),
+        ("own/d.h", ""),
+    ]);
+    let command = "gcc -c -Ii a.c";
+    let variables =
+        IncludeVariables { all: Some("all".into()), c: Some("own".into()), ..IncludeVariables::default() };
+    let want = tree.oracle(command, &[("CPATH", "all"), ("C_INCLUDE_PATH", "own")]).unwrap();
+    let closure = tree.scan_with(&mut Scanner::new(), command, &variables).unwrap();
+    assert_eq!(tree.names(&closure), want);
+}
+
+#[test]
+fn bytes_that_are_taken_in_are_files_too() {
+    let tree = Tree::new(&[
+        ("a.c", "asm(\".incbin \\\"d/a.bin\\\"\");\n#if 0\n#embed \"b.bin\"\n#endif\n"),
+        ("d/a.bin", "#include \"no.h\"\n"),
+        ("b.bin", ""),
+        ("no.h", ""),
+    ]);
+    let closure = tree.scan(&mut Scanner::new(), "gcc -c a.c").unwrap();
+    assert_eq!(tree.names(&closure), ["a.c", "b.bin", "d/a.bin"].map(String::from).into());
+}
+
+#[test]
+fn what_cannot_be_analysed_is_said() {
+    let cases: [(&str, &[(&str, &str)], &str); 7] = [
+        ("gcc -c a.c", &[("a.c", "asm(\".incbin \" NAME);\n")], "names the file of an .incbin by parts"),
+        ("gcc -c -include p.h a.c", &[("a.c", ""), ("p.h", ""), ("p.h.gch", "")], "is a precompiled header"),
+        (
+            "clang -c -include p.h a.c",
+            &[("a.c", ""), ("p.h", ""), ("p.h.pch", "")],
+            "is a precompiled header",
+        ),
+        ("gcc -c a.c", &[("a.c", "#include \"p.h\"\n"), ("p.h.gch/c", "")], "is a precompiled header"),
+        ("gcc -c b.c", &[], "no source file b.c"),
+        ("gcc -I- -c a.c", &[("a.c", "")], "-I- divides"),
+        (
+            "gcc -c a.c",
+            &[("a.c", "#define S(x) S_(x)\n#define S_(x) #x\n#include S(a/__LINE__)\n")],
+            "macro that changes",
+        ),
+    ];
+    for (command, files, want) in cases {
+        if !has(command.split(' ').next().unwrap()) {
+            continue;
+        }
+        let tree = Tree::new(files);
+        let reason = tree.scan(&mut Scanner::new(), command).unwrap_err().to_string();
+        assert!(reason.contains(want), "{command}: {reason}");
+    }
+}
+
+#[test]
+fn a_directory_that_holds_nothing_is_listed_if_a_path_leads_through_it() {
+    let tree = Tree::new(&[
+        ("a.c", "#include \"x/../l/b.h\"\n"),
+        ("x/", ""),
+        ("l -> d", ""),
+        ("d/b.h", ""),
+        ("e/", ""),
+    ]);
+    let closure = tree.scan(&mut Scanner::new(), "gcc -c -Ie a.c").unwrap();
+    let below =
+        |path: &Path| path.strip_prefix(&tree.root).ok().map(|name| name.to_str().unwrap().to_owned());
+    let directories: Vec<String> = closure.directories.iter().filter_map(|path| below(path)).collect();
+    assert_eq!(directories, ["", "e", "x"]);
+    let links: Vec<_> =
+        closure.links.iter().map(|link| (below(&link.path).unwrap(), link.target.to_path_buf())).collect();
+    assert_eq!(links, [("l".to_owned(), PathBuf::from("d"))]);
+    assert!(closure.system_directories.iter().any(|path| path.as_os_str() == "/usr/include"));
+    let file = closure.files.iter().find(|file| file.real.ends_with("d/b.h")).unwrap();
+    assert_eq!(*file.path, *tree.root.join("x/../l/b.h"));
+}
+
+/// What is done to a tree between two questions.
+type Change = fn(&Tree);
+
+#[test]
+fn every_change_between_two_questions_is_seen() {
+    let command = "gcc -c -Ii -Ij a.c";
+    let files = [
+        ("a.c", "#include <b.h>\n#include \"c.h\"\n"),
+        ("i/x", ""),
+        ("j/b.h", ""),
+        ("c.h", ""),
+        ("d/c.h", ""),
+        ("e.h", ""),
+    ];
+    let changes: [(&str, Change); 10] = [
+        ("edited", |tree| tree.write("j/b.h", "#include \"../e.h\"\n")),
+        ("edited to the same length", |tree| tree.write("a.c", "#include <b.h>\n#include \"e.h\"\n")),
+        ("created earlier in the path", |tree| tree.write("i/b.h", "#include_next <b.h>\n")),
+        ("deleted", |tree| {
+            tree.write("i/b.h", "");
+            tree.remove("j/b.h");
+        }),
+        ("replaced by a link", |tree| {
+            tree.remove("c.h");
+            tree.write("c.h -> d/c.h", "");
+        }),
+        ("a link led elsewhere", |tree| {
+            tree.remove("c.h");
+            tree.write("c.h -> e.h", "");
+        }),
+        ("a search directory replaced", |tree| {
+            fs::rename(tree.root.join("j"), tree.root.join("k")).unwrap();
+            tree.write("j/b.h", "#include \"../e.h\"\n");
+        }),
+        ("a search directory became a link", |tree| {
+            fs::rename(tree.root.join("j"), tree.root.join("k")).unwrap();
+            tree.write("j -> k", "");
+        }),
+        ("a search directory appeared", |tree| {
+            fs::remove_dir_all(tree.root.join("i")).unwrap();
+            tree.write("i/b.h", "#include <../e.h>\n");
+        }),
+        ("replaced by rename", |tree| {
+            tree.write("new", "#include \"d/c.h\"\n");
+            fs::rename(tree.root.join("new"), tree.root.join("c.h")).unwrap();
+        }),
+    ];
+    // Fresh files are not trusted at all; files that have settled are the harder case.
+    for settle in [false, true] {
+        for (what, change) in &changes {
+            let tree = Tree::new(&files);
+            let mut scanner = Scanner::new();
+            if settle {
+                std::thread::sleep(std::time::Duration::from_millis(60));
+            }
+            tree.scan(&mut scanner, command).unwrap();
+            tree.scan(&mut scanner, command).unwrap();
+            change(&tree);
+            let want = tree.oracle(command, &[]);
+            let closure = tree.scan(&mut scanner, command).unwrap();
+            let found = tree.names(&closure);
+            let want = want.unwrap_or_else(|| panic!("{what}: the compiler fails"));
+            assert!(want.is_subset(&found), "{what}: {want:?} is not in {found:?}");
+            assert_eq!(found, tree.names(&tree.scan(&mut Scanner::new(), command).unwrap()), "{what}: stale");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_read_twice() {
+    let tree = Tree::new(&[
+        ("a.c", "#include <stdio.h>\n#include \"b.h\"\n"),
+        ("b.h", ""),
+        ("c.c", "#include \"b.h\"\n"),
+    ]);
+    std::thread::sleep(std::time::Duration::from_millis(60));
+    let mut scanner = Scanner::new();
+    tree.scan(&mut scanner, "gcc -c a.c").unwrap();
+    let first = scanner.counters();
+    tree.scan(&mut scanner, "gcc -c a.c").unwrap();
+    assert_eq!(scanner.counters().reads, first.reads);
+    tree.scan(&mut scanner, "gcc -c c.c").unwrap();
+    assert_eq!(scanner.counters().reads, first.reads + 1);
+}
+
+/// Marsaglia's generator: the same numbers in each run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) % end
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.below(from.len() as u64) as usize]
+    }
+}
+
+/// A random file. Every file is guarded, so that circles end, and the guard of a file is a number of inclusions.
+fn random_text(numbers: &mut Numbers, name: &str) -> String {
+    const NAMES: [&str; 6] = ["a.h", "b.h", "c.h", "s/a.h", "s/b.h", "s/../c.h"];
+    let guard = name.replace(|byte: char| !byte.is_ascii_alphanumeric(), "_");
+    let mut text = format!("#ifndef G_{guard}\n#define G_{guard}\n");
+    for _ in 0..numbers.below(5) {
+        let file = numbers.pick(&NAMES);
+        let line = match numbers.below(12) {
+            0 | 1 => format!("#include <{file}>\n"),
+            2 | 3 => format!("  # /* {file} */ include \"{file}\" // c\n"),
+            4 => format!("#include_next <{file}>\n"),
+            5 => format!("#define M <{file}>\n#include M\n#undef M\n"),
+            6 => format!("#define P(x) #x\n#define M P({file})\n#include M\n#undef M\n#undef P\n"),
+            7 => format!("#if __has_include(<{file}>)\n#include <{file}>\n#endif\n"),
+            8 => format!("#ifdef G_{guard}x\n#include \"none.h\"\n#else\n%:include \"{file}\"\n#endif\n"),
+            9 => format!("const char s_{guard}[] = \"/*\\\"\"; /* '\n*/ #inc\\\nlude \"{file}\"\n"),
+            10 => format!("#define D_{} <{file}>\n", numbers.below(3)),
+            _ => {
+                let number = numbers.below(3);
+                format!("#ifdef D_{number}\n#include D_{number}\n#endif\n")
+            }
+        };
+        text += &line;
+    }
+    text + "#endif\n"
+}
+
+fn random_tree(numbers: &mut Numbers) -> Tree {
+    const PLACES: [&str; 5] = ["", "i/", "j/", "q/", "k/"];
+    const NAMES: [&str; 5] = ["a.h", "b.h", "c.h", "s/a.h", "s/b.h"];
+    let tree = Tree::new(&[("i/s/", ""), ("j/", ""), ("s/", ""), ("q/s/", ""), ("k/s/", "")]);
+    for place in PLACES {
+        for name in NAMES {
+            let path = format!("{place}{name}");
+            match numbers.below(8) {
+                0..=3 => tree.write(&path, &random_text(numbers, &path)),
+                4 if place != "k/" => tree.write(&format!("{path} -> ROOT/k/{name}"), ""),
+                _ => {}
+            }
+        }
+    }
+    // Everything can be found at the end of the path, so that most trees compile.
+    for name in NAMES {
+        tree.write(&format!("last/{name}"), "");
+    }
+    tree.write("main.c", &random_text(numbers, "main.c"));
+    tree
+}
+
+#[test]
+fn random_trees_are_covered() {
+    const TREES: u64 = 200;
+    const COMMANDS: [&str; 3] = [
+        "gcc -c -Ii -iquote q -isystem j -idirafter last -Ik main.c",
+        "gcc -c -Ij -I. -Ilast -include a.h main.c",
+        "gcc -c -iquote. -Ii/s/.. -isystem i -Ilast main.c",
+    ];
+    let mut compiled = 0;
+    for seed in 1..=TREES {
+        let mut numbers = Numbers(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let tree = random_tree(&mut numbers);
+        let mut scanner = Scanner::new();
+        let command = numbers.pick(&COMMANDS);
+        let Some(want) = tree.oracle(command, &[]) else { continue };
+        compiled += 1;
+        let closure = tree.scan(&mut scanner, command).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        let found = tree.names(&closure);
+        let missing: Vec<_> = want.difference(&found).collect();
+        assert!(missing.is_empty(), "seed {seed}: {command}: {missing:?} missing in {found:?}");
+    }
+    assert!(compiled > TREES / 3, "only {compiled} trees compile: the generator has lost its use");
+}
+
+#[test]
+fn boost_is_answered() {
+    if !Path::new("/usr/include/boost/preprocessor/iteration/iterate.hpp").exists() {
+        println!("skipped: the headers of Boost are not installed");
+        return;
+    }
+    // Through a link Boost is the user's own, and none of it is the compiler's.
+    let tree = Tree::new(&[
+        (
+            "a.cc",
+            "#include <boost/mpl/vector.hpp>\n#define BOOST_PP_ITERATION_PARAMS_1 (3, (1, 3, <body.h>))\n\
+             #include <boost/preprocessor/iteration/iterate.hpp>\n#include BOOST_PP_ITERATE()\n",
+        ),
+        ("body.h", "#include \"used.h\"\n"),
+        ("used.h", ""),
+    ]);
+    let copied = Command::new("cp").args(["-r", "/usr/include/boost"]).arg(&tree.root).status().unwrap();
+    assert!(copied.success());
+    for command in ["g++ -c -I. a.cc", "g++ -c -iquote. -I. -std=c++11 a.cc"] {
+        let want = tree.oracle(command, &[]).unwrap();
+        let closure = tree.scan(&mut Scanner::new(), command).unwrap();
+        let found = tree.names(&closure);
+        let missing: Vec<_> = want.difference(&found).collect();
+        assert!(missing.is_empty(), "{command}: {missing:?} missing");
+        assert!(want.contains("used.h") && want.len() > 100);
+    }
+}

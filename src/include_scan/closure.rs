@@ -76,6 +76,10 @@ impl Scanner {
         if self.tree.len() > NAMES_MAX || self.searchers.len() > SEARCHERS_MAX {
             *self = Scanner::new();
         }
+        if query.compile.is_preprocessed() {
+            let source = query.compile.source().display();
+            return Err(CannotAnalyse::new(format!("{source} is preprocessed already")));
+        }
         self.tree.begin_query(SystemTime::now());
         let (path, text) = search_path::read(query.compile, query.variables)?;
         let key = SearcherKey {

@@ -75,6 +75,8 @@ struct Place {
     directory: EntryId,
     text: Arc<Path>,
     framework: bool,
+    /// Perhaps it is not searched at this point: what is found later in the path counts too.
+    doubtful: bool,
 }
 
 /// One search path, and all that was found by it.
@@ -119,23 +121,38 @@ impl Searcher {
             })
         };
         let (own_dirs, system): (Vec<_>, Vec<_>) = view.directories.iter().cloned().partition(own);
+        // How the compiler's own directories are reached concerns this machine only.
+        let marks = (builder.trace.links.len(), builder.trace.left.len());
         let system = builder.places(&system);
-        let is_system = |place: &Place| system.iter().any(|known| known.directory == place.directory);
+        let absent = view.absent.iter().map(|path| (path.as_slice(), false));
+        let absent_appeared = !builder.places_of(absent).is_empty();
+        builder.trace.links.truncate(marks.0);
+        builder.trace.left.truncate(marks.1);
+        let among = |places: &[Place], place: &Place| {
+            places
+                .iter()
+                .any(|known| (known.directory, known.framework) == (place.directory, place.framework))
+        };
         let mut quote = builder.places(&path.quote);
         let mut angle = builder.places(&path.user);
-        angle.extend(builder.places(&path.before));
-        // Compilers ignore a user's directory that is one of their own, so that theirs keep their order.
-        angle.retain(|place| !is_system(place));
-        quote.retain(|place| !is_system(place));
-        angle.extend(builder.places(&own_dirs));
+        let mut before = builder.places(&path.before);
         let mut after = builder.places(&path.after);
-        after.retain(|place| !is_system(place));
+        // Given twice, a directory counts where the more special option puts it. gcc does so with -iquote too, clang
+        // does not; and what -isystem does to one of the compiler's own is left open.
+        after.retain(|place| !among(&before, place) && !among(&system, place));
+        let is_special =
+            |place: &Place| among(&before, place) || among(&system, place) || among(&after, place);
+        angle.retain(|place| !is_special(place));
+        quote.iter_mut().for_each(|place| place.doubtful = is_special(place));
+        before.iter_mut().for_each(|place| place.doubtful = among(&system, place));
+        let mut own_dirs = builder.places(&own_dirs);
+        own_dirs.iter_mut().for_each(|place| place.doubtful = true);
+        angle.extend(before);
+        angle.extend(own_dirs);
         let embed = builder.places(&path.embed);
         let users = || quote.iter().chain(&angle).chain(&after).chain(&embed);
         let user_directories = unique(users().map(|place| place.directory));
         let system_directories = unique(system.iter().map(|place| place.directory));
-        let absent_appeared =
-            !builder.places_of(view.absent.iter().map(|path| (path.as_slice(), false))).is_empty();
         angle.extend(system);
         angle.extend(after);
         let trace = builder.trace;
@@ -165,7 +182,12 @@ impl Searcher {
 
     /// The node of the file a command names: the source.
     pub(super) fn source(&mut self, tree: &mut Tree, name: &[u8], trace: &mut Trace) -> Option<NodeId> {
-        let place = Place { directory: self.working, text: Arc::clone(&self.working_text), framework: false };
+        let place = Place {
+            directory: self.working,
+            text: Arc::clone(&self.working_text),
+            framework: false,
+            doubtful: false,
+        };
         let (file, directory, text) = find(tree, &place, name, trace)?;
         Some(self.node(tree, file, directory, text, false))
     }
@@ -228,7 +250,7 @@ impl Searcher {
             }
             let Some((file, directory, text)) = find(tree, &place, &name, &mut trace) else { continue };
             hits.push(self.node(tree, file, directory, text, embedded));
-            if !everywhere {
+            if !everywhere && !place.doubtful {
                 break;
             }
         }
@@ -238,8 +260,12 @@ impl Searcher {
     }
 
     fn places(&self, mode: Mode, base: &Arc<Path>, is_absolute: bool) -> Vec<Place> {
-        let place =
-            |directory, text: &Arc<Path>| Place { directory, text: Arc::clone(text), framework: false };
+        let place = |directory, text: &Arc<Path>| Place {
+            directory,
+            text: Arc::clone(text),
+            framework: false,
+            doubtful: false,
+        };
         if is_absolute {
             return vec![place(ROOT, &Arc::from(Path::new("/")))];
         }
@@ -366,7 +392,7 @@ impl Builder<'_> {
             }
             let text = absolute(self.working_text.as_os_str(), path);
             let text = Arc::from(Path::new(OsStr::from_bytes(&text)));
-            places.push(Place { directory, text, framework });
+            places.push(Place { directory, text, framework, doubtful: false });
         }
         places
     }
