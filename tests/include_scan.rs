@@ -266,6 +266,11 @@ fn directories_are_searched_as_compilers_do() {
             &[("a.c", "#include <stdlib.h>\n"), ("i/alloca.h", "#include \"b.h\"\n"), ("i/b.h", "")],
         ),
         ("clang -c -Ff a.c", &[("a.c", "#include <X/b.h>\n"), ("f/X.framework/Headers/b.h", "")]),
+        ("clang -c -Ii -Ij -isystem i a.c", &[("a.c", "#include <b.h>\n"), ("i/b.h", ""), ("j/b.h", "")]),
+        (
+            "clang -c -iquote i -Ij -isystem i a.c",
+            &[("a.c", "#include \"b.h\"\n"), ("i/b.h", ""), ("j/b.h", "")],
+        ),
         ("clang -m32 -c -Ii a.c", &[("a.c", "#include <b.h>\n"), ("i/b.h", "")]),
     ]);
 }
@@ -379,24 +384,21 @@ fn bytes_that_are_taken_in_are_files_too() {
 
 #[test]
 fn what_cannot_be_analysed_is_said() {
-    let cases: [(&str, &[(&str, &str)], &str); 7] = [
-        ("gcc -c a.c", &[("a.c", "asm(\".incbin \" NAME);\n")], "names the file of an .incbin by parts"),
-        ("gcc -c -include p.h a.c", &[("a.c", ""), ("p.h", ""), ("p.h.gch", "")], "is a precompiled header"),
+    const PRECOMPILED: &str = "is a precompiled header";
+    let cases: [(Case<'_>, &str); 8] = [
+        (("gcc -c a.c", &[("a.c", "asm(\".incbin \" NAME);\n")]), "names the file of an .incbin by parts"),
+        (("gcc -c -include p.h a.c", &[("a.c", ""), ("p.h", ""), ("p.h.gch", "")]), PRECOMPILED),
+        (("clang -c -include p.h a.c", &[("a.c", ""), ("p.h", ""), ("p.h.pch", "")]), PRECOMPILED),
+        (("gcc -c a.c", &[("a.c", "#include \"p.h\"\n"), ("p.h.gch/c", "")]), PRECOMPILED),
+        (("gcc -c b.c", &[]), "no source file b.c"),
+        (("gcc -I- -c a.c", &[("a.c", "")]), "-I- divides"),
+        (("clang -Ix.hmap -c a.c", &[("a.c", "")]), "header map"),
         (
-            "clang -c -include p.h a.c",
-            &[("a.c", ""), ("p.h", ""), ("p.h.pch", "")],
-            "is a precompiled header",
-        ),
-        ("gcc -c a.c", &[("a.c", "#include \"p.h\"\n"), ("p.h.gch/c", "")], "is a precompiled header"),
-        ("gcc -c b.c", &[], "no source file b.c"),
-        ("gcc -I- -c a.c", &[("a.c", "")], "-I- divides"),
-        (
-            "gcc -c a.c",
-            &[("a.c", "#define S(x) S_(x)\n#define S_(x) #x\n#include S(a/__LINE__)\n")],
+            ("gcc -c a.c", &[("a.c", "#define S(x) T(x)\n#define T(x) #x\n#include S(__LINE__)\n")]),
             "macro that changes",
         ),
     ];
-    for (command, files, want) in cases {
+    for ((command, files), want) in cases {
         if !has(command.split(' ').next().unwrap()) {
             continue;
         }
@@ -627,5 +629,50 @@ fn boost_is_answered() {
         let missing: Vec<_> = want.difference(&found).collect();
         assert!(missing.is_empty(), "{command}: {missing:?} missing");
         assert!(want.contains("used.h") && want.len() > 100);
+    }
+}
+
+#[test]
+fn the_client_prints_what_would_be_sent() {
+    let tree = Tree::new(&[
+        ("a.c", "#include \"l.h\"\n#include \"x/../b.h\"\n"),
+        ("l.h -> b.h", ""),
+        ("b.h", ""),
+        ("x/", ""),
+    ]);
+    let run = |command: &str| {
+        let mut distcc = Command::new(env!("CARGO_BIN_EXE_distcc"));
+        let output = distcc
+            .arg("--scan-includes")
+            .args(tree.argv(command))
+            .env_clear()
+            .env("PATH", SEARCH_PATH)
+            .current_dir(&tree.root)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap().replace(tree.root.to_str().unwrap(), "ROOT");
+        (output.status.code(), text, String::from_utf8(output.stderr).unwrap())
+    };
+    let (status, text, _) = run("gcc -c a.c");
+    assert_eq!(status, Some(0));
+    let (own, system): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| !line.starts_with("SYSTEMDIR"));
+    let want = [
+        "DIRECTORY ROOT",
+        "DIRECTORY ROOT/x",
+        "FILE      ROOT/a.c",
+        "FILE      ROOT/b.h",
+        "SYMLINK   ROOT/l.h",
+    ];
+    assert_eq!(own.into_iter().collect::<BTreeSet<_>>(), BTreeSet::from(want));
+    assert!(system.contains(&"SYSTEMDIR /usr/include"));
+    for (command, want_status, want_text) in [
+        ("gcc a.c", 100, "the command would run locally"),
+        ("gcc -c a.c b.c", 100, "two source files"),
+        ("gcc -c b.c", 1, "no source file b.c"),
+        ("gcc -I- -c a.c", 1, "-I- divides"),
+    ] {
+        let (status, text, messages) = run(command);
+        assert_eq!((status, text.as_str()), (Some(want_status), ""), "{command}: {messages}");
+        assert!(messages.contains(want_text), "{command}: {messages}");
     }
 }

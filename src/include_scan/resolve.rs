@@ -79,6 +79,8 @@ struct Place {
     doubtful: bool,
 }
 
+type ByName = HashMap<Box<[u8]>, LookupId>;
+
 /// One search path, and all that was found by it.
 #[derive(Debug)]
 pub(super) struct Searcher {
@@ -100,7 +102,7 @@ pub(super) struct Searcher {
     pub(super) nodes: Vec<Node>,
     by_place: HashMap<(EntryId, EntryId, bool), NodeId>,
     pub(super) lookups: Vec<Lookup>,
-    by_name: HashMap<(Mode, bool), HashMap<Box<[u8]>, LookupId>>,
+    by_name: HashMap<(Mode, bool), ByName>,
 }
 
 impl Searcher {

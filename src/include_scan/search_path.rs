@@ -102,6 +102,9 @@ impl Reader {
             "-I" | "--include-directory" | "--include-directory=" if value == b"-" => {
                 return Err(CannotAnalyse::option("-I-", "divides the search path in an old way"));
             }
+            "-I" | "-iquote" | "-isystem" if value.ends_with(b".hmap") => {
+                return Err(CannotAnalyse::option(name, "names a header map, which is not read"));
+            }
             "-I" | "--include-directory" | "--include-directory=" => self.add(List::User, value),
             "-iquote" => self.add(List::Quote, value),
             "-isystem" => self.add(List::Before, value),
