@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::rc::Rc;
 
+use super::definition::Macro;
 use super::directives::Target;
 use super::tokens::{Texts, Token};
 
@@ -43,15 +44,6 @@ impl fmt::Display for Unknown {
             Unknown::Changing => "depends on a macro that changes",
         })
     }
-}
-
-#[derive(Debug)]
-struct Macro {
-    /// `None` for one without parentheses.
-    parameters: Option<Vec<u32>>,
-    /// The last parameter takes all further arguments.
-    variadic: bool,
-    body: Vec<Token>,
 }
 
 type Sequences = Rc<Vec<Vec<Token>>>;
@@ -454,39 +446,14 @@ impl Expander {
         }
         let token = Token { text: name, spaced: false, painted: false };
         let text = Rc::clone(self.texts.text(token));
-        let macros =
-            Rc::new(source(&text).iter().map(|definition| self.parse(definition, text.len())).collect());
+        let macros = Rc::new(
+            source(&text)
+                .iter()
+                .map(|definition| Macro::read(&mut self.texts, definition, text.len()))
+                .collect(),
+        );
         self.macros.insert(name, Rc::clone(&macros));
         macros
-    }
-
-    /// Reads the text after `#define`, whose name has `name_length` bytes.
-    fn parse(&mut self, definition: &[u8], name_length: usize) -> Macro {
-        let rest = &definition[name_length..];
-        let tokens = self.texts.tokens(rest);
-        if rest.first() != Some(&b'(') {
-            return Macro { parameters: None, variadic: false, body: tokens };
-        }
-        let is = |expander: &Expander, token: &Token, text: &[u8]| &**expander.texts.text(*token) == text;
-        let close = tokens.iter().position(|token| is(self, token, b")")).unwrap_or(tokens.len());
-        let mut variadic = false;
-        let mut parameters = Vec::new();
-        for token in tokens[..close].iter().skip(1) {
-            if is(self, token, b"...") {
-                variadic = true;
-            } else if !is(self, token, b",") {
-                parameters.push(token.text);
-            }
-        }
-        let ends_with_name = close > 1 && variadic && {
-            let before = tokens[..close].iter().rev().nth(1);
-            before.is_some_and(|token| self.texts.is_name(*token))
-        };
-        if variadic && !ends_with_name {
-            parameters.push(self.texts.number(b"__VA_ARGS__"));
-        }
-        let body = tokens.get(close + 1..).unwrap_or_default().to_vec();
-        Macro { parameters: Some(parameters), variadic, body }
     }
 
     fn spend(&mut self, tokens: usize) -> Result<(), Unknown> {
@@ -552,5 +519,16 @@ mod tests {
             text += &format!("#define A{number} A{next} A{next}\n#define A{number} x\n", next = number + 1);
         }
         assert_eq!(targets(&text, "A0"), Err(Unknown::Budget));
+    }
+
+    #[test]
+    fn long_ways_end() {
+        let mut text = "#define A2000 \"a.h\"\n".to_owned();
+        for number in 0..2000 {
+            text += &format!("#define A{number} A{}\n", number + 1);
+        }
+        assert_eq!(targets(&text, "A0").as_deref(), Ok("\"a.h\""));
+        assert_eq!(targets("#define F(x) F(x x) F(x)", "F(F(F(1)))").as_deref(), Ok(""));
+        assert_eq!(targets("#define F(x) G x\n#define G(x) F x", "F((1").as_deref(), Ok(""));
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! - `closure` is the walk: [`Scanner::scan`] turns a [`Query`] into a [`Closure`].
 //! - `search_path` reads the command; `system_dirs` asks the compiler; `resolve` finds names in directories.
-//! - `macros` expands computed includes; `tokens` is what it expands; `answers` remembers the results.
+//! - `macros` expands computed includes; `definition` and `tokens` are what it works with; `answers` remembers the results.
 //! - `file_cache` remembers what each file says, `directives` finds it in the text, `text` is the lowest layer.
 //! - `tree` is the file system, looked at no more than once in a query.
 //!
@@ -16,6 +16,7 @@
 
 mod answers;
 mod closure;
+mod definition;
 mod directives;
 mod file_cache;
 mod macros;

@@ -132,8 +132,8 @@ impl Reader {
                 self.text.includes.push(value.to_vec());
             }
             "-D" | "--define-macro" | "--define-macro=" => self.text.definitions.push(definition(value)),
-            "-remap" | "-imultilib" | "-Xpreprocessor" | "-Wp," | "-ivfsoverlay" | "-resource-dir"
-            | "-resource-dir=" => {
+            "-remap" | "-fms-compatibility" | "-imultilib" | "-Xpreprocessor" | "-Wp," | "-ivfsoverlay"
+            | "-resource-dir" | "-resource-dir=" => {
                 return Err(CannotAnalyse::option(name, "changes how headers are found"));
             }
             _ => self.note_probe_option(name, option),

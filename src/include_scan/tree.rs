@@ -312,3 +312,83 @@ fn look(path: &Path) -> (Kind, Option<Signature>) {
     };
     (kind, Some(Signature::of(&metadata)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::temp::TempDir;
+    use std::os::unix::fs::symlink;
+    use std::time::Duration;
+
+    struct Place {
+        directory: TempDir,
+        tree: Tree,
+    }
+
+    impl Place {
+        fn new() -> Place {
+            let directory = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+            fs::create_dir_all(directory.path().join("d/e")).unwrap();
+            fs::write(directory.path().join("d/f"), "").unwrap();
+            symlink("d/e", directory.path().join("l")).unwrap();
+            symlink("loop", directory.path().join("loop")).unwrap();
+            Place { directory, tree: Tree::new() }
+        }
+
+        /// What a path leads to, as a path below the place, in a query of its own.
+        fn walk(&mut self, path: &str) -> Option<String> {
+            self.tree.begin_query(SystemTime::now());
+            let root = fs::canonicalize(self.directory.path()).unwrap();
+            let mut trace = Trace::default();
+            let from = self.tree.walk(ROOT, root.as_os_str().as_bytes(), &mut trace).unwrap();
+            let id = self.tree.walk(from, path.as_bytes(), &mut trace)?;
+            let below = self.tree.path(id).strip_prefix(&root).unwrap();
+            Some(below.to_str().unwrap().to_owned())
+        }
+    }
+
+    #[test]
+    fn paths_lead_where_the_kernel_says() {
+        let mut place = Place::new();
+        let cases = [
+            ("d/f", Some("d/f")),
+            ("./d//e/../f", Some("d/f")),
+            ("l/../f", Some("d/f")),
+            ("l", Some("d/e")),
+            ("d/f/", None),
+            ("d/f/x", None),
+            ("x/../d/f", None),
+            ("loop", None),
+        ];
+        for (path, want) in cases {
+            assert_eq!(place.walk(path).as_deref(), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_settled_directory_vouches_for_what_is_missing() {
+        let mut place = Place::new();
+        std::thread::sleep(Duration::from_nanos(TICK_NANOSECONDS as u64) + Duration::from_millis(10));
+        assert_eq!(place.walk("d/e/new"), None);
+        let looks = place.tree.looks;
+        assert_eq!(place.walk("d/e/other"), None);
+        let directories = place.tree.looks - looks - 1;
+        let looks = place.tree.looks;
+        assert_eq!((place.walk("d/e/new"), place.walk("d/e/other")), (None, None));
+        assert_eq!(place.tree.looks - looks, 2 * directories);
+        fs::write(place.directory.path().join("d/e/new"), "").unwrap();
+        assert_eq!(place.walk("d/e/new").as_deref(), Some("d/e/new"));
+    }
+
+    #[test]
+    fn a_young_directory_vouches_for_nothing() {
+        let second = 1_000_000_000;
+        let at = |modified| Signature { device: 1, inode: 1, size: 0, modified, changed: modified };
+        let now = |nanoseconds: i128| SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds as u64);
+        let young = 100 * second + 1;
+        assert!(!at(young).is_settled(now(young + TICK_NANOSECONDS)));
+        assert!(at(young).is_settled(now(young + TICK_NANOSECONDS + 1)));
+        assert!(!at(100 * second).is_settled(now(102 * second)), "whole seconds may be all that is kept");
+        assert!(at(100 * second).is_settled(now(103 * second)));
+    }
+}
