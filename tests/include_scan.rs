@@ -676,3 +676,9 @@ fn the_client_prints_what_would_be_sent() {
         assert!(messages.contains(want_text), "{command}: {messages}");
     }
 }
+
+#[test]
+fn a_scanner_can_move_between_threads() {
+    fn check<T: Send>(_: &T) {}
+    check(&Scanner::new());
+}

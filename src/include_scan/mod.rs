@@ -13,6 +13,11 @@
 //! Everything remembered is checked against the file system in each query, so an answer is true for the moment it is
 //! given. Files below the compiler's own directories are walked, because they may include files of the user's, but
 //! not listed: a server has them.
+//!
+//! Three things are not modelled, and cost a local retry if a job depends on them: a name without small letters in an
+//! `#include` counts as a macro only; package managers replace files of the compiler's directories, never edit them;
+//! `import` of C++ modules (commands that enable them are not distributed). A precompiled header beside a header that
+//! the source or `-include` names makes the job go the plain way: compilers would read it instead.
 
 mod answers;
 mod closure;

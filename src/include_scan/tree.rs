@@ -278,8 +278,9 @@ impl Tree {
         } else {
             (Kind::Missing, None)
         };
-        let steady = signature.is_some_and(|now| entry.signature == Some(now) && now.is_settled(self.now));
-        if kind == Kind::Directory && !steady {
+        let is_steady =
+            || signature.is_some_and(|now| entry.signature == Some(now) && now.is_settled(self.now));
+        if kind == Kind::Directory && !is_steady() {
             self.states += 1;
             entry.contents = self.states;
         }
