@@ -8,6 +8,7 @@ pub mod applets;
 
 pub mod client;
 pub mod daemon;
+pub mod include_scan;
 pub mod monitor;
 
 pub mod compiler_args;

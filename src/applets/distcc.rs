@@ -1,15 +1,20 @@
 //! `distcc`, and the compilers it stands in for: the three ways to call it (manual, "Installing distcc").
 
+use std::env;
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use crate::applets::basename;
 use crate::client::compiler::Invocation;
 use crate::client::settings::{LogSettings, Settings};
 use crate::client::{TRIPLE, job, local, session};
-use crate::compiler_args;
+use crate::compiler_args::{self, Verdict};
 use crate::exit_code::ExitCode;
+use crate::include_scan::{Closure, IncludeVariables, Query, Scanner};
 use crate::log::{self, Level, Sink};
 use crate::sys::process;
 use crate::{log_error, log_warning};
@@ -19,10 +24,12 @@ Usage:
    distcc COMPILER [compile options] -o OBJECT -c SOURCE
    distcc [compile options] -o OBJECT -c SOURCE    (runs cc)
    COMPILER [...]                     (a link to distcc by that name)
+   distcc --scan-includes COMPILER [compile options] -c SOURCE
    distcc --help | --version | --show-hosts | -j
 
    --show-hosts   the host list that would be used, one host a line
    -j             how many jobs those hosts take at once, for make -j
+   --scan-includes  the files a pump-mode job for the command would send
 
 Environment (see man distcc for the rest):
    DISTCC_HOSTS      the hosts; else ~/.distcc/hosts, /etc/distcc/hosts,
@@ -82,7 +89,8 @@ fn explicit(argv: &[OsString], settings: &Settings) -> Result<Invocation, i32> {
         }
         Some("--show-hosts") => return Err(show_hosts(settings)),
         Some("-j") => return Err(show_slots(settings)),
-        Some(option @ ("--scan-includes" | "--show-principal")) => {
+        Some("--scan-includes") => return Err(scan_includes(&argv[2..], settings)),
+        Some(option @ "--show-principal") => {
             log_error!("{option}: not built yet in distcc {}", env!("CARGO_PKG_VERSION"));
             return Err(ExitCode::DistccFailed.number());
         }
@@ -118,6 +126,69 @@ fn show_slots(settings: &Settings) -> i32 {
         Err(error) => log_warning!("{error}"),
     }
     0
+}
+
+/// Prints what a pump-mode job for the command would send, one entry a line (manual, "--scan-includes").
+fn scan_includes(command: &[OsString], settings: &Settings) -> i32 {
+    let failed = ExitCode::DistccFailed.number();
+    let command = compiler_args::expand(command, &mut |file| fs::read(Path::new(file)).ok());
+    let compile = match compiler_args::scan(&command) {
+        Ok(Verdict::Distribute(compile)) => compile,
+        Ok(Verdict::Local(reason) | Verdict::Preprocess(reason)) => {
+            log_error!("--scan-includes: the command would run locally: {reason}");
+            return failed;
+        }
+        Err(error) => {
+            log_error!("--scan-includes: {error}");
+            return failed;
+        }
+    };
+    let compiler = Invocation::explicit(command.clone(), settings).find(compile.compiler());
+    let (Some(compiler), Ok(directory)) = (compiler, env::current_dir()) else {
+        log_error!("--scan-includes: no compiler {}, or no working directory", compile.compiler().display());
+        return failed;
+    };
+    let variables = IncludeVariables {
+        all: env::var_os("CPATH"),
+        c: env::var_os("C_INCLUDE_PATH"),
+        cxx: env::var_os("CPLUS_INCLUDE_PATH"),
+        objective_c: env::var_os("OBJC_INCLUDE_PATH"),
+        objective_cxx: env::var_os("OBJCPLUS_INCLUDE_PATH"),
+    };
+    let query = Query {
+        compile: &compile,
+        compiler: &compiler,
+        directory: &directory,
+        variables: &variables,
+        search_path: &settings.search_path,
+    };
+    match Scanner::new().scan(&query) {
+        Ok(closure) => print_closure(&closure),
+        Err(reason) => {
+            log_error!("--scan-includes: {reason}");
+            1
+        }
+    }
+}
+
+fn print_closure(closure: &Closure) -> i32 {
+    let files = closure.files.iter().map(|file| ("FILE", &file.real));
+    let links = closure.links.iter().map(|link| ("SYMLINK", &link.path));
+    let directories = closure.directories.iter().map(|path| ("DIRECTORY", path));
+    let system = closure.system_directories.iter().map(|path| ("SYSTEMDIR", path));
+    let mut text = Vec::new();
+    for (category, path) in files.chain(links).chain(directories).chain(system) {
+        text.extend_from_slice(format!("{category:<9} ").as_bytes());
+        text.extend_from_slice(path.as_os_str().as_bytes());
+        text.push(b'\n');
+    }
+    match io::stdout().write_all(&text) {
+        Ok(()) => 0,
+        Err(error) => {
+            log_error!("write the list of files: {error}");
+            ExitCode::IoError.number()
+        }
+    }
 }
 
 /// Warnings go to standard error, or everything from information up to DISTCC_LOG.

@@ -10,7 +10,7 @@ use super::old_server::refused_word;
 use super::option_table::{DependencyPart, Role};
 use super::reason::Reason;
 use super::source_file::{Language, SourceKind};
-use super::words::{Item, basename, items};
+use super::words::{Item, Kind, basename, items};
 
 /// Whose command line it is, where gcc and clang differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,29 @@ pub struct Compile {
 /// The processor options that can be `native`.
 const PROCESSOR_OPTIONS: [&str; 3] = ["-march=", "-mtune=", "-mcpu="];
 
+/// One option of a command.
+#[derive(Clone, Copy, Debug)]
+pub struct CompilerOption<'a> {
+    /// Its name, without the value, if it is one that distribution cares about; else the whole word.
+    pub name: &'a OsStr,
+    /// Its value; empty if there is none.
+    pub value: &'a OsStr,
+    /// The one or two words it is written in.
+    pub words: &'a [OsString],
+}
+
 impl Compile {
+    /// The options, in order; the source is none.
+    pub fn options(&self) -> impl Iterator<Item = CompilerOption<'_>> {
+        items(&self.argv).filter(|item| item.at != self.source).map(|item| {
+            let name = match item.kind {
+                Kind::Known(row, _) => OsStr::new(row.name),
+                _ => item.word,
+            };
+            CompilerOption { name, value: item.value(), words: self.words(&item) }
+        })
+    }
+
     /// The whole command: the compiler first, `-Wp,` divided, `-o` present.
     pub fn argv(&self) -> &[OsString] {
         &self.argv
@@ -269,7 +291,7 @@ impl Compile {
         !self.kind.preprocessed && signs.iter().any(said)
     }
 
-    fn words(&self, item: &Item<'_>) -> &[OsString] {
+    fn words<'a>(&'a self, item: &Item<'_>) -> &'a [OsString] {
         &self.argv[item.at..item.at + item.len]
     }
 

@@ -23,7 +23,7 @@ mod server_args;
 mod source_file;
 mod words;
 
-pub use compile::{Compile, Family};
+pub use compile::{Compile, CompilerOption, Family};
 pub use dependency::DependencyOutput;
 pub use gathered::{TextForm, is_about_gathering, is_faithful, unrepeated};
 pub use old_server::refused_word;

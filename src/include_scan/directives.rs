@@ -1,0 +1,495 @@
+//! What one file's text says about other files: its `#include`s and their relatives, and the macros it defines. One
+//! pass over the bytes, without context: conditionals are ignored, so the answer holds for every use of the file.
+//! Opens nothing, expands nothing.
+
+use std::collections::HashSet;
+
+use super::text::{self, comment_end, is_name_byte, raw_string_end, skip_blanks, skip_splices, splice};
+
+/// How the file that is named will be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Use {
+    /// Read as source text: `#include`, `#import`; also `__has_include` and `#pragma GCC dependency`, which only ask.
+    Include,
+    /// `#include_next` and `__has_include_next`.
+    IncludeNext,
+    /// Read as bytes: `#embed`, `__has_embed`, and `.incbin` or `.include` in assembler text.
+    Embed,
+}
+
+/// How the file is named.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Target {
+    /// `"name"`.
+    Quote(Box<[u8]>),
+    /// `<name>`.
+    Angle(Box<[u8]>),
+    /// Text that macro expansion turns into one of the others.
+    Computed(Box<[u8]>),
+}
+
+/// One reference to another file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Reference {
+    /// What for.
+    pub(super) purpose: Use,
+    /// By what name.
+    pub(super) target: Target,
+}
+
+/// All that a file says.
+#[derive(Debug, Default)]
+pub(super) struct Directives {
+    /// The files it names, each once, in order of their first mention.
+    pub(super) references: Vec<Reference>,
+    /// Its definitions: the text after `#define`, cleaned of comments and continuations, sorted by name.
+    definitions: Vec<(u32, u32)>,
+    text: Vec<u8>,
+    /// Assembler text takes in a file whose name is put together elsewhere.
+    pub(super) has_unnamed_incbin: bool,
+}
+
+impl Directives {
+    /// Finds everything in a file's text.
+    pub(super) fn of(text: &[u8]) -> Directives {
+        let mut scanner = Scanner { text, at: 0, line: Vec::new(), found: Directives::default() };
+        if text.starts_with(b"\xef\xbb\xbf") {
+            scanner.at = 3;
+        }
+        while scanner.at < text.len() {
+            scanner.logical_line();
+        }
+        let mut found = scanner.found;
+        let mut seen = HashSet::new();
+        found.references.retain(|reference| seen.insert(reference.clone()));
+        found.sort_definitions();
+        found
+    }
+
+    /// Definitions only, each given as the text after `#define`.
+    pub(super) fn of_definitions(definitions: &[Vec<u8>]) -> Directives {
+        let mut made = Directives::default();
+        for definition in definitions {
+            let start = made.text.len() as u32;
+            made.text.extend_from_slice(definition);
+            made.definitions.push((start, made.text.len() as u32));
+        }
+        made.sort_definitions();
+        made
+    }
+
+    fn sort_definitions(&mut self) {
+        let text = &self.text;
+        self.definitions.sort_by(|one, other| definition_name(text, *one).cmp(definition_name(text, *other)));
+    }
+
+    /// The macros it defines, each once.
+    pub(super) fn defined_names(&self) -> impl Iterator<Item = &[u8]> {
+        let name = |range: &(u32, u32)| definition_name(&self.text, *range);
+        self.definitions.chunk_by(move |one, other| name(one) == name(other)).map(move |same| name(&same[0]))
+    }
+
+    /// The definitions of one macro, each as the text after `#define`.
+    pub(super) fn definitions_of<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let from = self.definitions.partition_point(|range| definition_name(&self.text, *range) < name);
+        self.definitions[from..]
+            .iter()
+            .take_while(move |range| definition_name(&self.text, **range) == name)
+            .map(|(start, end)| &self.text[*start as usize..*end as usize])
+    }
+}
+
+fn definition_name(text: &[u8], (start, end): (u32, u32)) -> &[u8] {
+    let definition = &text[start as usize..end as usize];
+    let end = definition.iter().position(|byte| !is_name_byte(*byte)).unwrap_or(definition.len());
+    &definition[..end]
+}
+
+struct Scanner<'a> {
+    text: &'a [u8],
+    at: usize,
+    /// The directive at hand, cleaned.
+    line: Vec<u8>,
+    found: Directives,
+}
+
+impl Scanner<'_> {
+    fn byte(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    /// Reads one logical line: a directive, or text without interest.
+    fn logical_line(&mut self) {
+        self.at = skip_blanks(self.text, self.at);
+        let rest = &self.text[self.at..];
+        let length = match rest {
+            [b'#', ..] => 1,
+            [b'%', ..] if self.digraph() => skip_splices(self.text, self.at + 1) + 1 - self.at,
+            [b'?', b'?', b'=', ..] => 3,
+            _ => return self.skip_code(),
+        };
+        self.at += length;
+        self.directive();
+    }
+
+    fn digraph(&self) -> bool {
+        self.text.get(skip_splices(self.text, self.at + 1)) == Some(&b':')
+    }
+
+    fn directive(&mut self) {
+        self.at = skip_blanks(self.text, self.at);
+        match self.word().as_slice() {
+            b"include" | b"import" => self.include(Use::Include),
+            b"include_next" => self.include(Use::IncludeNext),
+            b"embed" => self.include(Use::Embed),
+            b"define" => {
+                self.clean_line();
+                let start = self.found.text.len() as u32;
+                self.find_questions(false);
+                self.found.text.extend_from_slice(&self.line);
+                self.found.definitions.push((start, self.found.text.len() as u32));
+            }
+            b"if" | b"elif" => {
+                self.clean_line();
+                self.find_questions(true);
+            }
+            b"pragma" => self.pragma(),
+            _ => self.skip_code(),
+        }
+    }
+
+    /// The letters from here on, over continuations.
+    fn word(&mut self) -> Vec<u8> {
+        let mut word = Vec::with_capacity(16);
+        loop {
+            self.at = skip_splices(self.text, self.at);
+            match self.byte() {
+                Some(byte) if is_name_byte(byte) => word.push(byte),
+                _ => return word,
+            }
+            self.at += 1;
+        }
+    }
+
+    fn include(&mut self, purpose: Use) {
+        self.at = skip_blanks(self.text, self.at);
+        let close = match self.byte() {
+            Some(b'"') => b'"',
+            Some(b'<') => b'>',
+            _ => return self.computed(purpose),
+        };
+        let start = self.at;
+        self.at += 1;
+        let mut name = Vec::new();
+        loop {
+            self.at = skip_splices(self.text, self.at);
+            match self.byte() {
+                Some(byte) if byte == close => break,
+                None | Some(b'\n') => {
+                    // No name after all: `#include <a MACRO` may be one when it is expanded.
+                    self.at = start;
+                    return self.computed(purpose);
+                }
+                Some(byte) => name.push(byte),
+            }
+            self.at += 1;
+        }
+        self.at += 1;
+        let name = name.into_boxed_slice();
+        let target = if close == b'>' { Target::Angle(name) } else { Target::Quote(name) };
+        self.found.references.push(Reference { purpose, target });
+        self.skip_code();
+    }
+
+    fn computed(&mut self, purpose: Use) {
+        self.clean_line();
+        if !self.line.is_empty() {
+            let target = Target::Computed(self.line.as_slice().into());
+            self.found.references.push(Reference { purpose, target });
+        }
+    }
+
+    fn pragma(&mut self) {
+        self.clean_line();
+        let words = self.line.strip_prefix(b"GCC").map(<[u8]>::trim_ascii_start);
+        if let Some(rest) = words.and_then(|rest| rest.strip_prefix(b"dependency")) {
+            let rest = rest.trim_ascii().to_vec();
+            self.operand(Use::Include, &rest);
+        }
+    }
+
+    /// The operands of `__has_include` and the like. In a condition every header name counts: nothing else can be
+    /// written like one there, and the question may be hidden in a macro.
+    fn find_questions(&mut self, is_condition: bool) {
+        const QUESTIONS: [(&[u8], Use); 4] = [
+            (b"__has_include_next", Use::IncludeNext),
+            (b"__has_include__", Use::Include),
+            (b"__has_include", Use::Include),
+            (b"__has_embed", Use::Embed),
+        ];
+        let line = std::mem::take(&mut self.line);
+        let mut at = 0;
+        while let Some(offset) = line[at..].iter().position(|byte| matches!(byte, b'_' | b'(')) {
+            at += offset;
+            let rest = &line[at..];
+            if rest[0] == b'(' {
+                at += 1;
+                let operand = line[at..].trim_ascii_start();
+                if is_condition && matches!(operand.first(), Some(b'"' | b'<')) {
+                    self.operand(Use::Include, operand);
+                }
+                continue;
+            }
+            let Some((word, purpose)) = QUESTIONS.iter().find(|(word, _)| rest.starts_with(word)) else {
+                at += rest.iter().position(|byte| !is_name_byte(*byte)).unwrap_or(rest.len());
+                continue;
+            };
+            at += word.len();
+            if let Some(operand) = line[at..].trim_ascii_start().strip_prefix(b"(") {
+                at = line.len() - operand.len();
+                self.operand(*purpose, operand.trim_ascii_start());
+            }
+        }
+        self.line = line;
+    }
+
+    /// A header name, or a macro that may be one; what follows it is ignored.
+    fn operand(&mut self, purpose: Use, operand: &[u8]) {
+        let closed =
+            |close: u8| operand[1..].iter().position(|byte| *byte == close).map(|end| &operand[1..=end]);
+        let target = match operand.first() {
+            Some(b'"') => closed(b'"').map(|name| Target::Quote(name.into())),
+            Some(b'<') => closed(b'>').map(|name| Target::Angle(name.into())),
+            Some(byte) if is_name_byte(*byte) => Some(Target::Computed(balanced(operand).into())),
+            _ => None,
+        };
+        self.found.references.extend(target.map(|target| Reference { purpose, target }));
+    }
+
+    /// The rest of the logical line into `line`: comments become blanks, continuations nothing.
+    fn clean_line(&mut self) {
+        self.line.clear();
+        self.at = skip_blanks(self.text, self.at);
+        while let Some(byte) = self.byte() {
+            match byte {
+                b'\n' => break,
+                b'"' | b'\'' => {
+                    let start = self.at;
+                    self.literal(byte);
+                    text::append_spliced(&self.text[start..self.at], &mut self.line);
+                }
+                b'/' => match comment_end(self.text, self.at) {
+                    Some(end) => {
+                        self.line.push(b' ');
+                        self.at = end;
+                    }
+                    None => {
+                        self.line.push(b'/');
+                        self.at += 1;
+                    }
+                },
+                _ => match splice(self.text, self.at) {
+                    Some(end) => self.at = end,
+                    None => {
+                        self.line.push(byte);
+                        self.at += 1;
+                    }
+                },
+            }
+        }
+        self.at += 1;
+        self.line.truncate(self.line.trim_ascii_end().len());
+    }
+
+    /// Goes behind the end of the logical line.
+    fn skip_code(&mut self) {
+        while let Some(offset) =
+            self.text[self.at.min(self.text.len())..].iter().position(|byte| text::is_special(*byte))
+        {
+            self.at += offset;
+            match self.text[self.at] {
+                b'\n' => {
+                    self.at += 1;
+                    return;
+                }
+                quote @ (b'"' | b'\'') => self.literal(quote),
+                b'/' => self.at = comment_end(self.text, self.at).unwrap_or(self.at + 1),
+                _ => self.at = splice(self.text, self.at).unwrap_or(self.at + 1),
+            }
+        }
+        self.at = self.text.len();
+    }
+
+    /// Goes behind a string or character, or behind the quote if it begins none.
+    fn literal(&mut self, quote: u8) {
+        let start = self.at;
+        if quote == b'\'' && text::separates_digits(self.text, start) {
+            self.at += 1;
+            return;
+        }
+        self.at = match raw_string_end(self.text, start).filter(|_| quote == b'"') {
+            Some(end) => end,
+            None => text::literal_end(self.text, start),
+        };
+        if quote == b'"' {
+            self.assembler_text(start, self.at);
+        }
+    }
+
+    /// Files that assembler text in a string takes in.
+    fn assembler_text(&mut self, start: usize, end: usize) {
+        let literal = &self.text[start..end];
+        for (at, _) in literal.iter().enumerate().filter(|(_, byte)| **byte == b'.') {
+            let rest = &literal[at..];
+            let incbin = rest.strip_prefix(b".incbin");
+            let Some(after) = incbin.or_else(|| rest.strip_prefix(b".include")) else { continue };
+            match quoted_in_string(after) {
+                Some(name) => {
+                    let target = Target::Quote(name.into());
+                    self.found.references.push(Reference { purpose: Use::Embed, target });
+                }
+                None => self.found.has_unnamed_incbin |= incbin.is_some(),
+            }
+        }
+    }
+}
+
+/// The text up to the closing parenthesis that has no opening one.
+fn balanced(text: &[u8]) -> &[u8] {
+    let mut depth = 0;
+    for (at, byte) in text.iter().enumerate() {
+        match byte {
+            b'(' => depth += 1,
+            b')' if depth == 0 => return text[..at].trim_ascii_end(),
+            b')' => depth -= 1,
+            _ => {}
+        }
+    }
+    text
+}
+
+/// The name in ` \"name\"`, or in ` "name"` as raw strings have it.
+fn quoted_in_string(text: &[u8]) -> Option<&[u8]> {
+    let blanks = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let text = &text[blanks..];
+    let quoted = text.strip_prefix(b"\\\"").or_else(|| text.strip_prefix(b"\""))?;
+    let end = quoted.iter().position(|byte| matches!(byte, b'"' | b'\\' | b'\n'))?;
+    (end > 0 && quoted[end] != b'\n').then(|| &quoted[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// References as text: `"a"`, `<a>` or `=a` for computed ones, after `n` for next and `e` for embedded.
+    fn references(text: &[u8]) -> String {
+        let found = Directives::of(text);
+        let shown = found.references.iter().map(|reference| {
+            let purpose = match reference.purpose {
+                Use::Include => "",
+                Use::IncludeNext => "n",
+                Use::Embed => "e",
+            };
+            let text = String::from_utf8_lossy;
+            match &reference.target {
+                Target::Quote(name) => format!("{purpose}\"{}\"", text(name)),
+                Target::Angle(name) => format!("{purpose}<{}>", text(name)),
+                Target::Computed(expression) => format!("{purpose}={}", text(expression)),
+            }
+        });
+        shown.collect::<Vec<_>>().join(" ")
+    }
+
+    fn check(cases: &[(&str, &str)]) {
+        for (text, want) in cases {
+            assert_eq!(references(text.as_bytes()), *want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_a_directive_is_found() {
+        check(&[
+            ("#include \"a.h\"\n#include <b.h>", "\"a.h\" <b.h>"),
+            ("  #\tinclude\"a.h\"\r\n#include<b.h>\r\n", "\"a.h\" <b.h>"),
+            ("#import \"a.h\"\n#include_next <b.h>\n", "\"a.h\" n<b.h>"),
+            ("/* c */ # /* d */ include /* e */ \"a.h\" // f", "\"a.h\""),
+            ("/* c\n\n*/#include \"a.h\"", "\"a.h\""),
+            ("#inc\\\nlude \"a\\\n.h\"", "\"a.h\""),
+            ("#\\\r\ninclude <a.h>", "<a.h>"),
+            ("#inc??/\nlude <a.h>", "<a.h>"),
+            ("%:include <a.h>\n??=include <b.h>\n", "<a.h> <b.h>"),
+            ("%\\\n:include <a.h>", "<a.h>"),
+            ("#if 0\n#include \"a.h\"\n#endif", "\"a.h\""),
+            ("#include \"a b&c@~.h\"", "\"a b&c@~.h\""),
+            ("#include <it's//a/*.h>\n#include <b.h>", "<it's//a/*.h> <b.h>"),
+            ("\u{feff}#include <a.h>", "<a.h>"),
+            ("x\0\n#include <a.h>\0", "<a.h>"),
+            ("\x0c#include <a.h>", "<a.h>"),
+        ]);
+        assert_eq!(Directives::of(b"#include \"\xe4\xff.h\"").references.len(), 1);
+    }
+
+    #[test]
+    fn text_that_looks_like_a_directive_is_not_one() {
+        check(&[
+            ("/*\n#include <a.h>\n*/", ""),
+            ("// x \\\n#include <a.h>", ""),
+            ("int x; #include <a.h>", ""),
+            ("char *s = \"\\\n#include <a.h>\";", ""),
+            ("auto s = R\"(\n#include <a.h>\n)\";\n#include <b.h>", "<b.h>"),
+            ("auto s = u8R\"x(\n)\" /* \n#include <a.h>\n)x\";\n#include <b.h>", "<b.h>"),
+            ("#included <a.h>", ""),
+            ("#define X #include <a.h>", ""),
+        ]);
+    }
+
+    #[test]
+    fn what_looks_like_text_does_not_hide_a_directive() {
+        check(&[
+            ("char *s = \"/*\";\n#include <a.h>", "<a.h>"),
+            ("int x = 1'000; /* '\n*/\n#include <a.h>", "<a.h>"),
+            ("#if 0\ndon't\n#include <a.h>\n#endif", "<a.h>"),
+            ("char c = '\"';\n#include <a.h>", "<a.h>"),
+            ("char c = '\\'', *s = \"\\\"/*\";\n#include <a.h>", "<a.h>"),
+            ("VAR\"(\n#include <a.h>\n", "<a.h>"),
+            ("R\"(\n#include <a.h>\n", "<a.h>"),
+            ("x = y //* z\n ;\n#include <a.h>", "<a.h>"),
+            ("/\\\n* \" *\\\n/\n#include <a.h>", "<a.h>"),
+            ("#define Q \"/*\"\n#include <a.h>", "<a.h>"),
+            ("#define Q /* \n */ 1\n#include <a.h>", "<a.h>"),
+            ("#error don't /* panic\n*/\n#include <a.h>", "<a.h>"),
+        ]);
+    }
+
+    #[test]
+    fn computed_names_and_questions_are_kept() {
+        check(&[
+            ("#include NAME(x) // c", "=NAME(x)"),
+            ("#include <a DIR", "=<a DIR"),
+            ("#if defined(X) && __has_include(\"a.h\") || __has_include(<b.h>)", "\"a.h\" <b.h>"),
+            ("#if ASK(<c.h>) && x < y", "<c.h>"),
+            ("#elif __has_include_next ( <a.h> )", "n<a.h>"),
+            ("#define HAS __has_include(\"a.h\")", "\"a.h\""),
+            ("#if __has_include(NAME(1)) && y", "=NAME(1)"),
+            ("#embed \"a.bin\" limit(4)", "e\"a.bin\""),
+            ("#pragma GCC dependency \"a.y\" rebuild", "\"a.y\""),
+            ("asm(\".incbin \\\"a.bin\\\"\");", "e\"a.bin\""),
+            ("#define A asm(\"x; .include \\\"a.inc\\\"\")", "e\"a.inc\""),
+        ]);
+        assert!(Directives::of(b"asm(\".incbin \" NAME);").has_unnamed_incbin);
+        assert!(!Directives::of(b"puts(\"see .included\");").has_unnamed_incbin);
+    }
+
+    #[test]
+    fn definitions_are_found_by_name() {
+        let found = Directives::of(
+            b"#define A 1\n#define AB(x, y) x ## /* c */ \\\n y\n# define A \"/*\"\n#undef A\n",
+        );
+        let all = |name: &[u8]| -> Vec<String> {
+            found.definitions_of(name).map(|text| String::from_utf8_lossy(text).into_owned()).collect()
+        };
+        assert_eq!(all(b"A"), ["A 1", "A \"/*\""]);
+        assert_eq!(all(b"AB").len(), 1);
+        assert_eq!(all(b"B"), [""; 0]);
+    }
+}

@@ -1,0 +1,113 @@
+//! The include analysis of pump mode: which files a preprocessor could open for one command. A conservative superset:
+//! conditionals are ignored, macros are expanded only where an `#include` needs it, and then in every way.
+//!
+//! Knows nothing of servers, hosts or protocols, and starts no process but the compiler that is asked for its own
+//! directories. Reading order, from the question down to the bytes:
+//!
+//! - `closure` is the walk: [`Scanner::scan`] turns a [`Query`] into a [`Closure`].
+//! - `search_path` reads the command; `system_dirs` asks the compiler; `resolve` finds names in directories.
+//! - `macros` expands computed includes; `definition` and `tokens` are what it works with; `answers` remembers the results.
+//! - `file_cache` remembers what each file says, `directives` finds it in the text, `text` is the lowest layer.
+//! - `tree` is the file system, looked at no more than once in a query.
+//!
+//! Everything remembered is checked against the file system in each query, so an answer is true for the moment it is
+//! given. Files below the compiler's own directories are walked, because they may include files of the user's, but
+//! not listed: a server has them.
+//!
+//! Three things are not modelled, and cost a local retry if a job depends on them: a name without small letters in an
+//! `#include` counts as a macro only; package managers replace files of the compiler's directories, never edit them;
+//! `import` of C++ modules (commands that enable them are not distributed). A precompiled header beside a header that
+//! the source or `-include` names makes the job go the plain way: compilers would read it instead.
+
+mod answers;
+mod closure;
+mod definition;
+mod directives;
+mod file_cache;
+mod macros;
+mod resolve;
+mod search_path;
+mod system_dirs;
+mod text;
+mod tokens;
+mod tree;
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::compiler_args::Compile;
+
+pub use closure::{Counters, Scanner};
+pub use search_path::IncludeVariables;
+
+/// A command to analyse, with everything from its surroundings that matters.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// The command; response files expanded.
+    pub compile: &'a Compile,
+    /// The compiler's file.
+    pub compiler: &'a Path,
+    /// The working directory: absolute, as the compiler would print it.
+    pub directory: &'a Path,
+    /// The variables that add search directories.
+    pub variables: &'a IncludeVariables,
+    /// PATH, for the compiler's own children.
+    pub search_path: &'a OsStr,
+}
+
+/// A file the preprocessor could open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IncludedFile {
+    /// The path as the compiler would write it, made absolute: it may lead through links and `..`.
+    pub path: Arc<Path>,
+    /// Where it is, without links and `..`.
+    pub real: Arc<Path>,
+}
+
+/// A symbolic link on the way to a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Where it is, itself without links on the way.
+    pub path: Arc<Path>,
+    /// Its text.
+    pub target: Arc<Path>,
+}
+
+/// Everything a preprocessor elsewhere needs to see what it would see here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Closure {
+    /// The files, the source first; each real file once.
+    pub files: Vec<IncludedFile>,
+    /// The symbolic links.
+    pub links: Vec<Link>,
+    /// Directories that must exist, even empty: the working directory, search directories, and what `..` leaves.
+    pub directories: Vec<Arc<Path>>,
+    /// The compiler's own include directories, which a server has.
+    pub system_directories: Vec<Arc<Path>>,
+}
+
+/// Why there is no answer. The job goes the plain way; nothing is wrong with the analysis of others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CannotAnalyse {
+    reason: String,
+}
+
+impl CannotAnalyse {
+    fn new(reason: String) -> CannotAnalyse {
+        CannotAnalyse { reason }
+    }
+
+    fn option(option: &str, why: &str) -> CannotAnalyse {
+        CannotAnalyse::new(format!("{option} {why}"))
+    }
+}
+
+impl fmt::Display for CannotAnalyse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for CannotAnalyse {}
