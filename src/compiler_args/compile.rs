@@ -39,7 +39,6 @@ pub struct Compile {
     pub(super) output: OsString,
     /// Whether the user named the output.
     pub(super) names_output: bool,
-    pub(super) assembles: bool,
     pub(super) kind: SourceKind,
     /// Whether `-x` declared the language.
     pub(super) declares_language: bool,
@@ -68,11 +67,6 @@ impl Compile {
     /// The output file: as it is written, or as the compiler names it.
     pub fn output(&self) -> &OsStr {
         &self.output
-    }
-
-    /// Whether the output is assembler text (`-S`).
-    pub fn stops_at_assembly(&self) -> bool {
-        self.assembles
     }
 
     /// The source's language.
