@@ -208,7 +208,7 @@ fn attempt(
 ) -> Result<Reply, Fault> {
     if host.authenticate.is_some() {
         let cause = "this build cannot authenticate (,auth in the host list): GSS-API is not built yet";
-        return Err(Fault::Host(ExitCode::GssapiFailed, cause.into()));
+        return Err(Fault::Unfit(ExitCode::GssapiFailed, cause.into()));
     }
     let settings = session.settings;
     let preprocessing = match source {

@@ -63,11 +63,11 @@ impl StateFile {
         StateFile { file: None, record }
     }
 
-    /// Opens the file below the state directory (made if missing).
+    /// Opens the file below the state directory, which is made if it is missing (its parent is not).
     pub fn open(&mut self, state_directory: &Path) {
         let path = state_directory.join(format!("binstate_{}", std::process::id()));
         let open = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o666).open(&path);
-        let file = open().or_else(|_| std::fs::create_dir_all(state_directory).and_then(|()| open()));
+        let file = open().or_else(|_| std::fs::create_dir(state_directory).and_then(|()| open()));
         self.file = file.ok().map(|file| (file, CleanupFile::new(&path)));
     }
 
