@@ -1,6 +1,6 @@
 //! A source gathered into one text: its included files in place, its macros as they are (clang's
 //! `-frewrite-includes`). Knows which compilations can be sent so, what the server must be told besides, and
-//! which texts must not be; runs nothing.
+//! which texts must not be; runs nothing. See "Gathered text" in docs/design-notes.md.
 //!
 //! clang judges by what a macro looks like: it warns of doubled parentheses in expanded text where it forgives
 //! them in the source, and its notes, columns and debug information follow the text it reads. Gathered text
