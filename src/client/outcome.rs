@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     fn reply(status: WaitStatus, stderr: &str) -> Reply {
-        Reply { status, stderr: stderr.into(), stdout: Vec::new(), object: None, object_bytes: 0 }
+        Reply { status, stderr: stderr.into(), stdout: Vec::new(), object: None }
     }
 
     #[test]

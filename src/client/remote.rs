@@ -79,8 +79,6 @@ pub struct Reply {
     pub stdout: Vec<u8>,
     /// Its result, if it succeeded.
     pub object: Option<OutputFile>,
-    /// Length of the object as it travelled.
-    pub object_bytes: u32,
 }
 
 /// How the request is written.
@@ -160,13 +158,7 @@ pub fn receive(
         output,
         packed: Vec::new(),
         current: None,
-        reply: Reply {
-            status: WaitStatus(0),
-            stderr: Vec::new(),
-            stdout: Vec::new(),
-            object: None,
-            object_bytes: 0,
-        },
+        reply: Reply { status: WaitStatus(0), stderr: Vec::new(), stdout: Vec::new(), object: None },
     };
     let mut decoder = ResponseDecoder::new(version, ResponseLimits::default());
     let mut buffer = vec![0; READ_BYTES];
@@ -227,11 +219,10 @@ impl Receiver<'_> {
     fn on_event(&mut self, event: ResponseEvent<'_>) -> Result<(), ConversationError> {
         match event {
             ResponseEvent::Status(status) => self.reply.status = status,
-            ResponseEvent::BodyStart { kind, bytes } => {
+            ResponseEvent::BodyStart { kind, .. } => {
                 self.current = Some(kind);
                 self.packed.clear();
                 if kind == BodyKind::Object && self.reply.status.success() {
-                    self.reply.object_bytes = bytes;
                     let object = OutputFile::create(self.output).map_err(ConversationError::Output)?;
                     self.reply.object = Some(object);
                 }

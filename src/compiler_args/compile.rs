@@ -296,12 +296,13 @@ fn accepted_by_old_servers(argv: Vec<OsString>) -> Result<Vec<OsString>, Reason>
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::scan::{Verdict, scan};
     use super::super::words::argv;
     use super::*;
 
-    fn compile(command: &str) -> Compile {
+    /// The compilation that a command is; it must be one that can be distributed.
+    pub(in super::super) fn compile(command: &str) -> Compile {
         match scan(&argv(command)).unwrap() {
             Verdict::Distribute(compile) => *compile,
             other => panic!("{command}: {other:?}"),

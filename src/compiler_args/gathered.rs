@@ -161,17 +161,10 @@ fn is_of_driver(line: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scan::{Verdict, scan};
+    use super::super::compile::tests::compile;
     use super::super::words::argv;
     use super::super::{old_server::refused_word, server_args};
     use super::*;
-
-    fn compile(command: &str) -> Compile {
-        match scan(&argv(command)).unwrap() {
-            Verdict::Distribute(compile) => *compile,
-            other => panic!("{command}: {other:?}"),
-        }
-    }
 
     #[test]
     fn only_clang_gathers_and_only_what_it_can() {
