@@ -1,7 +1,7 @@
 //! The file in which a client tells monitors what it is doing: `state/binstate_PID`.
 //!
 //! An interface shared with distcc 3.4's monitors: 296 bytes in the machine's own byte order, rewritten at each
-//! change of phase, removed at the end. See "State files" in docs/protocol.md. Knows nothing of jobs.
+//! change of phase, removed at the end. See "State: `state/binstate_PID`" in docs/protocol.md. Knows nothing of jobs.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
