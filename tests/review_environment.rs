@@ -133,6 +133,19 @@ fn a_host_that_wants_authentication_is_passed_over_and_not_blamed() {
 }
 
 #[test]
+fn an_output_that_cannot_be_written_is_named() {
+    let sandbox = with_source();
+    let daemon = sandbox.daemon().start();
+    for host in [daemon.host(), daemon.host_lzo()] {
+        let run = sandbox.distcc(["gcc", "-c", "a.c", "-o", "no/where.o"]).hosts(&host).run();
+        assert_eq!(run.code(), 1, "{run}");
+        assert!(run.err().contains("write no/where.o: "), "{run}");
+    }
+    assert!(sandbox.backoffs().is_empty());
+    sandbox.finish([daemon]);
+}
+
+#[test]
 fn a_preprocessed_source_that_is_missing_is_named() {
     let sandbox = Sandbox::new();
     let daemon = sandbox.daemon().start();

@@ -69,7 +69,7 @@ impl From<ConversationError> for Fault {
             }
             ConversationError::Protocol(error) => Fault::Host(error.exit_code(), text),
             ConversationError::Silence => Fault::Host(ExitCode::Timeout, text),
-            ConversationError::Output(_) => Fault::Job(ExitCode::IoError, text),
+            ConversationError::Here(_) => Fault::Job(ExitCode::IoError, text),
             ConversationError::TooLarge(_) => Fault::Job(ExitCode::IoError, text),
         }
     }
