@@ -38,7 +38,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// Reads a level's name as `distccd --log-level` takes it; unique beginnings of syslog's names, as in 3.4.
+    /// Reads a level's name as `distccd --log-level` takes it: syslog's names, and the other spellings 3.4 knows.
     pub fn from_name(name: &str) -> Option<Level> {
         Some(match name {
             "emerg" | "emergency" => Level::Emergency,
@@ -68,7 +68,7 @@ impl Level {
 /// Where messages go.
 #[derive(Debug)]
 pub enum Sink {
-    /// Nowhere: before a program has chosen, only errors are kept from being lost (they go to stderr).
+    /// Standard error; also before a program has chosen.
     Stderr,
     /// Appended to an open file or descriptor.
     File(File),

@@ -66,6 +66,42 @@ fn a_log_file_has_the_lines_that_scripts_look_for() {
     sandbox.finish([daemon]);
 }
 
+/// Who counts what was compiled where reads one line for each compilation, local ones included.
+#[test]
+fn every_compilation_says_where_it_was_done_and_how_it_ended() {
+    let sandbox = Sandbox::new();
+    let daemon = sandbox.daemon().start();
+    sandbox.write("a.c", "int a;\n");
+    sandbox.write("bad.c", "int bad(void) { return undeclared; }\n");
+    let there = daemon.host();
+    let (log, dead) = (sandbox.path("count.log"), "127.0.0.1:1");
+    for (hosts, source, wanted) in [
+        (there.as_str(), "a.c", vec![format!("compile a.c on {there} completed ok")]),
+        ("localhost", "a.c", vec!["compile a.c on localhost completed ok".into()]),
+        (dead, "a.c", vec!["compile a.c on localhost completed ok".into()]),
+        (
+            there.as_str(),
+            "bad.c",
+            vec![format!("compile bad.c on {there} failed"), "compile bad.c on localhost failed".into()],
+        ),
+    ] {
+        for ours in [true, false] {
+            let _ = fs::remove_file(&log);
+            let words = ["gcc", "-c", source];
+            let client = if ours { sandbox.distcc(words) } else { sandbox.debian_distcc(words) };
+            client.hosts(hosts).env("DISTCC_LOG", &log).env("DISTCC_BACKOFF_PERIOD", "1").run();
+            let text = fs::read_to_string(&log).unwrap();
+            let found: Vec<_> = text
+                .lines()
+                .filter(|line| [" completed ok", " failed"].iter().any(|end| line.ends_with(end)))
+                .filter_map(|line| Some(&line[line.find("compile ")?..]))
+                .collect();
+            assert_eq!(found, wanted, "{hosts} ours: {ours}\n{text}");
+        }
+    }
+    sandbox.finish([daemon]);
+}
+
 #[test]
 fn a_log_file_is_appended_to_and_takes_what_stderr_would_get() {
     let sandbox = Sandbox::new();

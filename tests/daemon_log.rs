@@ -96,6 +96,7 @@ fn a_job_leaves_the_lines_of_3_4() {
     let address = daemon.address;
     for words in [
         "allowing up to 3 active jobs",
+        "daemon started (",
         &format!("listening on {address}"),
         "connection from 127.0.0.1:",
         "compile from hello.c to hello.o",
@@ -103,6 +104,7 @@ fn a_job_leaves_the_lines_of_3_4() {
         "s, rate ",
         "cc hello.c on localhost completed ok",
         "cc hello.c on localhost failed with exit code 3",
+        "job complete",
         "(dcc_job_summary) client: 127.0.0.1:",
     ] {
         assert!(!daemon.lines_with(words).is_empty(), "no {words:?} in {}", daemon.guard.log());

@@ -400,6 +400,30 @@ fn architecture_names_every_directory() {
 }
 
 #[test]
+fn cited_headings_exist() {
+    let mut missing = Vec::new();
+    let mut cited = 0;
+    for (path, text) in sources() {
+        // A citation may go on in the next line of a comment.
+        let lines = text.lines().map(|line| line.trim_start().trim_start_matches(['/', '!']).trim());
+        let text = lines.collect::<Vec<_>>().join(" ");
+        for (before, after) in text.match_indices("\" in docs/").map(|(at, _)| text.split_at(at)) {
+            let heading = before.rsplit('"').next().unwrap();
+            let page = after.trim_start_matches("\" in ").split(".md").next().unwrap();
+            let page = format!("{page}.md");
+            let is_there =
+                |line: &str| line.starts_with('#') && line.trim_start_matches(['#', ' ']) == heading;
+            cited += 1;
+            if !read(&page).lines().any(is_there) {
+                missing.push(format!("{path}: {heading:?} in {page}"));
+            }
+        }
+    }
+    assert!(cited > 0, "no citation was found at all");
+    assert_nothing("headings that are cited and do not exist", missing);
+}
+
+#[test]
 fn nothing_is_left_for_later() {
     // Put together here, so that this file does not find itself.
     let words =

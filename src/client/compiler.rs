@@ -1,6 +1,8 @@
 //! Which compiler is meant, and where the real one is: masquerade names, the search path, the guard against
 //! distcc calling itself (manual, "Installing distcc").
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -31,17 +33,15 @@ pub struct Invocation {
     pub trimmed: bool,
     /// The level of the recursion guard for children.
     pub level: u32,
+    /// What is behind each name, so that the path is searched once for it: many directories cost many system calls.
+    found: RefCell<BTreeMap<OsString, Option<PathBuf>>>,
 }
 
 impl Invocation {
     /// A command named by the arguments: `distcc gcc -c a.c`.
     pub fn explicit(argv: Vec<OsString>, settings: &Settings) -> Invocation {
-        Invocation {
-            argv,
-            search_path: settings.search_path.clone(),
-            trimmed: false,
-            level: settings.safeguard.unwrap_or(0),
-        }
+        let level = settings.safeguard.unwrap_or(0);
+        Invocation::new(argv, settings.search_path.clone(), false, level)
     }
 
     /// A command named by what we were called: a link to us called `gcc`.
@@ -51,12 +51,13 @@ impl Invocation {
         if let Some(base) = Path::new(&program).file_name() {
             argv[0] = base.to_os_string();
         }
-        Invocation {
-            argv,
-            trimmed: rest.is_some(),
-            search_path: rest.unwrap_or_else(|| settings.search_path.clone()),
-            level: settings.safeguard.unwrap_or(0),
-        }
+        let trimmed = rest.is_some();
+        let search_path = rest.unwrap_or_else(|| settings.search_path.clone());
+        Invocation::new(argv, search_path, trimmed, settings.safeguard.unwrap_or(0))
+    }
+
+    fn new(argv: Vec<OsString>, search_path: OsString, trimmed: bool, level: u32) -> Invocation {
+        Invocation { argv, search_path, trimmed, level, found: RefCell::default() }
     }
 
     /// Refuses a command that distcc has started itself and would start again and again. `Ok(true)`: an outer distcc
@@ -81,6 +82,15 @@ impl Invocation {
     /// The file to run for `name`: the first on the search path that is not distcc itself, else, for a path that does
     /// not exist, its last part on the search path.
     pub fn find(&self, name: &OsStr) -> Option<PathBuf> {
+        if let Some(known) = self.found.borrow().get(name) {
+            return known.clone();
+        }
+        let found = self.search(name);
+        self.found.borrow_mut().insert(name.to_os_string(), found.clone());
+        found
+    }
+
+    fn search(&self, name: &OsStr) -> Option<PathBuf> {
         let own = identity(Path::new("/proc/self/exe"));
         let is_real = |path: &PathBuf| own.is_none() || identity(path) != own;
         child::candidates(name, &self.search_path).find(is_real).or_else(|| {
@@ -104,7 +114,7 @@ impl Invocation {
         let is_x86 = TRIPLE.starts_with("x86_64") || TRIPLE.starts_with("i686");
         let mut surroundings = Surroundings {
             link_target: &mut |name| self.alias_target(name),
-            on_path: &mut |name| child::candidates(name, &self.search_path).next().is_some(),
+            on_path: &mut |name| self.find(name).is_some(),
             gcc_triple: OsStr::new(TRIPLE),
             clang_triple: OsStr::new(if is_x86 { clang_triple.as_str() } else { TRIPLE }),
         };
@@ -202,7 +212,7 @@ mod tests {
     }
 
     fn invocation(level: u32, trimmed: bool) -> Invocation {
-        Invocation { argv: vec!["gcc".into()], search_path: "/usr/bin:/bin".into(), trimmed, level }
+        Invocation::new(vec!["gcc".into()], "/usr/bin:/bin".into(), trimmed, level)
     }
 
     #[test]

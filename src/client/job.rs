@@ -97,7 +97,7 @@ fn distribute(session: &mut Session<'_>, compile: Compile) -> i32 {
         Ok(commands) => commands,
         Err(reason) => {
             log_info!("running locally: {reason}");
-            return compile_here(session);
+            return compile_here(session, &compile);
         }
     };
     let mut source = None;
@@ -158,7 +158,7 @@ fn try_hosts(
         if host.transport == Transport::Local {
             session.state.set(Phase::Compile, "localhost", lease.slot());
             let status = session.run_unslotted(&session.invocation.argv, Diagnostics::InOnePiece);
-            log_info!("compile {} on localhost completed", job.compile.source().display());
+            log_end(job.compile, "localhost", status);
             return Ok(status);
         }
         let began = Instant::now();
@@ -175,7 +175,7 @@ fn try_hosts(
             }
             Err(fault @ Fault::Source { .. }) if !fault.is_final() && session.settings.fallback => {
                 log_info!("the preprocessor rejects {}; compiling it here", job.compile.source().display());
-                return Ok(compile_here(session));
+                return Ok(compile_here(session, job.compile));
             }
             Err(Fault::Source { status, diagnostics }) => {
                 local::show(&diagnostics);
@@ -289,7 +289,7 @@ fn conclude(
                 "{}: a message may be due to preprocessing; compiling here to see",
                 compile.source().display()
             );
-            return Ok(compile_here(session));
+            return Ok(compile_here(session, compile));
         }
         return keep(reply, spoken)
             .map_err(|error| (ExitCode::IoError, format!("write {}: {error}", compile.output().display())));
@@ -303,8 +303,8 @@ fn conclude(
         show_all(spoken, &reply);
         return Ok(reply.status.shell_code());
     }
-    log_info!("compile {source} on {} failed with {}; retrying locally", host.word, reply.status);
-    let here = compile_here(session);
+    log_info!("remote compilation of '{source}' failed, retrying locally");
+    let here = compile_here(session, compile);
     let remote_code = reply.status.shell_code();
     if let Some(signal) = reply.status.signal() {
         let what = signal::description(signal);
@@ -323,9 +323,11 @@ fn conclude(
 }
 
 /// The compilation, on this machine.
-fn compile_here(session: &mut Session<'_>) -> i32 {
+fn compile_here(session: &mut Session<'_>, compile: &Compile) -> i32 {
     let argv = session.invocation.argv.clone();
-    session.run_here(&argv, LocalWork::Command, Diagnostics::InOnePiece)
+    let status = session.run_here(&argv, LocalWork::Command, Diagnostics::InOnePiece);
+    log_end(compile, "localhost", status);
+    status
 }
 
 /// The job cannot be distributed: it runs here, unless the user wants it to fail.
@@ -336,7 +338,7 @@ fn fall_back(session: &mut Session<'_>, compile: &Compile, code: ExitCode, cause
     }
     log_info!("failed to distribute {}, running locally instead: {cause}", compile.source().display());
     session.warn_once(&format!("failed to distribute, running locally instead: {cause}"));
-    compile_here(session)
+    compile_here(session, compile)
 }
 
 /// Puts the result in its place, and then says what the compiler said.
@@ -362,8 +364,16 @@ fn log_reply(job: &RemoteJob<'_>, host: &Host, source: Option<&Source>, reply: &
     let seconds = began.elapsed().as_secs_f64();
     let rate = bytes as f64 / 1024.0 / seconds.max(1e-6);
     log_info!("{bytes} bytes from {name} compiled on {} in {seconds:.4}s, rate {rate:.0}kB/s", host.name());
-    if reply.status.success() {
-        log_info!("compile {name} on {} completed ok", host.word);
+    log_end(job.compile, &host.word, reply.status.shell_code());
+}
+
+/// How a compilation ended, in the words by which scripts count what was compiled where.
+fn log_end(compile: &Compile, host: &str, status: i32) {
+    let name = compile.source().display();
+    match status {
+        0 => log_info!("compile {name} on {host} completed ok"),
+        1 => log_info!("compile {name} on {host} failed"),
+        code => log_info!("compile {name} on {host} failed with exit code {code}"),
     }
 }
 

@@ -14,30 +14,70 @@ use crate::sys::process;
 /// How long a text is not repeated.
 const QUIET_TIME: Duration = Duration::from_secs(60);
 
+/// How the names of stamps begin.
+const STAMP_PREFIX: &str = "said_";
+
 /// Warns with `text`, unless a client of the same process group (a build started by one command is usually one) did
-/// so a short time ago; then it is only logged as information.
+/// so a short time ago; then it is only logged as information. Stamps are files of `directory`.
 pub fn warn_once(directory: Option<&Path>, text: &str) {
-    let stamp = directory.map(|directory| {
-        directory.join(format!(
-            "said_{:08x}",
-            name_hash::of_parts([text.as_bytes(), &process::group().to_ne_bytes()])
-        ))
-    });
-    let Some(stamp) = stamp else {
+    let Some(directory) = directory else {
         log_warning!("{text}");
         return;
     };
-    let said = fs::metadata(&stamp).and_then(|metadata| metadata.modified()).ok();
-    let lately = said.is_some_and(|said| {
-        SystemTime::now().duration_since(said).unwrap_or_else(|ahead| ahead.duration()) < QUIET_TIME
-    });
-    if lately {
+    let key = name_hash::of_parts([text.as_bytes(), &process::group().to_ne_bytes()]);
+    let stamp = directory.join(format!("{STAMP_PREFIX}{key:08x}"));
+    if is_recent(&stamp) {
         log_info!("{text}");
         return;
     }
     log_warning!("{text}");
-    // Without the stamp the text is repeated, which is no harm. Removing first makes the time of creation the time
-    // of the file.
-    let _ = fs::remove_file(&stamp);
+    // With it goes what earlier builds left, or every build that warns would leave another file.
+    remove_old_stamps(directory);
+    // Without the stamp the text is repeated, which is no harm.
     let _ = File::create(&stamp);
+}
+
+fn is_recent(stamp: &Path) -> bool {
+    let said = fs::metadata(stamp).and_then(|metadata| metadata.modified());
+    said.is_ok_and(|said| {
+        SystemTime::now().duration_since(said).unwrap_or_else(|ahead| ahead.duration()) < QUIET_TIME
+    })
+}
+
+fn remove_old_stamps(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let is_stamp = entry.file_name().as_encoded_bytes().starts_with(STAMP_PREFIX.as_bytes());
+        if is_stamp && !is_recent(&entry.path()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::temp::TempDir;
+
+    #[test]
+    fn stamps_do_not_pile_up() {
+        let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+        let names = || {
+            let entries = fs::read_dir(dir.path()).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        for (name, age) in
+            [("said_old", QUIET_TIME * 2), ("said_new", QUIET_TIME / 2), ("cpu_x_0", QUIET_TIME * 2)]
+        {
+            let file = File::create(dir.path().join(name)).unwrap();
+            file.set_modified(SystemTime::now() - age).unwrap();
+        }
+        warn_once(Some(dir.path()), "a text of this test");
+        let left = names();
+        assert_eq!(left.len(), 3, "{left:?}");
+        assert!(!left.contains(&"said_old".into()) && left.contains(&"said_new".into()), "{left:?}");
+        warn_once(Some(dir.path()), "a text of this test");
+        assert_eq!(names(), left);
+    }
 }

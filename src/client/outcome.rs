@@ -70,7 +70,7 @@ impl From<ConversationError> for Fault {
             }
             ConversationError::Protocol(error) => Fault::Host(error.exit_code(), text),
             ConversationError::Silence => Fault::Host(ExitCode::Timeout, text),
-            ConversationError::Output(_) => Fault::Job(ExitCode::IoError, text),
+            ConversationError::Here(_) => Fault::Job(ExitCode::IoError, text),
             ConversationError::TooLarge(_) => Fault::Job(ExitCode::IoError, text),
         }
     }
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     fn reply(status: WaitStatus, stderr: &str) -> Reply {
-        Reply { status, stderr: stderr.into(), stdout: Vec::new(), object: None, object_bytes: 0 }
+        Reply { status, stderr: stderr.into(), stdout: Vec::new(), object: None }
     }
 
     #[test]

@@ -38,8 +38,8 @@ pub enum ConversationError {
     Protocol(ProtocolError),
     /// It was silent for too long.
     Silence,
-    /// The output file could not be written here.
-    Output(io::Error),
+    /// A file could not be read or written here: what was attempted on which, and why it failed.
+    Here(String),
     /// The source is larger than the protocol can carry.
     TooLarge(u64),
 }
@@ -58,7 +58,7 @@ impl fmt::Display for ConversationError {
             ConversationError::Silence => {
                 f.write_str("no byte came for DISTCC_IO_TIMEOUT; if compiling takes so long, raise it")
             }
-            ConversationError::Output(error) => write!(f, "write the output: {error}"),
+            ConversationError::Here(what) => f.write_str(what),
             ConversationError::TooLarge(bytes) => {
                 write!(f, "{bytes} bytes of preprocessed source are more than the protocol carries")
             }
@@ -77,8 +77,6 @@ pub struct Reply {
     pub stdout: Vec<u8>,
     /// Its result, if it succeeded.
     pub object: Option<OutputFile>,
-    /// Length of the object as it travelled.
-    pub object_bytes: u32,
 }
 
 /// How the request is written.
@@ -102,7 +100,9 @@ pub fn send_plain(
     request::encode_head(options.version, None, &words, &mut head);
     let length = |bytes: u64| u32::try_from(bytes).map_err(|_| ConversationError::TooLarge(bytes));
     if source.bytes() > 0 && options.version.compresses() {
-        let plain = source.map().map_err(ConversationError::Output)?;
+        let plain = source
+            .map()
+            .map_err(|error| ConversationError::Here(format!("map the preprocessed source: {error}")))?;
         let packed = Compressor::new().compress(&plain);
         request::encode_source_header(length(packed.len() as u64)?, &mut head);
         return send_parts(connection, &head, Some(&packed), None, options.cork);
@@ -158,13 +158,7 @@ pub fn receive(
         output,
         packed: Vec::new(),
         current: None,
-        reply: Reply {
-            status: WaitStatus(0),
-            stderr: Vec::new(),
-            stdout: Vec::new(),
-            object: None,
-            object_bytes: 0,
-        },
+        reply: Reply { status: WaitStatus(0), stderr: Vec::new(), stdout: Vec::new(), object: None },
     };
     let mut decoder = ResponseDecoder::new(version, ResponseLimits::default());
     let mut buffer = vec![0; READ_BYTES];
@@ -225,12 +219,12 @@ impl Receiver<'_> {
     fn on_event(&mut self, event: ResponseEvent<'_>) -> Result<(), ConversationError> {
         match event {
             ResponseEvent::Status(status) => self.reply.status = status,
-            ResponseEvent::BodyStart { kind, bytes } => {
+            ResponseEvent::BodyStart { kind, .. } => {
                 self.current = Some(kind);
                 self.packed.clear();
                 if kind == BodyKind::Object && self.reply.status.success() {
-                    self.reply.object_bytes = bytes;
-                    let object = OutputFile::create(self.output).map_err(ConversationError::Output)?;
+                    let object =
+                        OutputFile::create(self.output).map_err(|error| self.cannot_write(&error))?;
                     self.reply.object = Some(object);
                 }
             }
@@ -260,14 +254,18 @@ impl Receiver<'_> {
         Ok(())
     }
 
+    fn cannot_write(&self, error: &io::Error) -> ConversationError {
+        ConversationError::Here(format!("write {}: {error}", self.output.display()))
+    }
+
     fn put(&mut self, bytes: &[u8]) -> Result<(), ConversationError> {
         match self.current {
             Some(BodyKind::Stderr) => self.reply.stderr.extend_from_slice(bytes),
             Some(BodyKind::Stdout) => self.reply.stdout.extend_from_slice(bytes),
             Some(BodyKind::Object) => {
-                if let Some(object) = &mut self.reply.object {
-                    object.file().write_all(bytes).map_err(ConversationError::Output)?;
-                }
+                let object = self.reply.object.as_mut();
+                let written = object.map_or(Ok(()), |object| object.file().write_all(bytes));
+                written.map_err(|error| self.cannot_write(&error))?;
             }
             Some(BodyKind::Dependencies) | None => {}
         }

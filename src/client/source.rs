@@ -102,7 +102,10 @@ impl Source {
     /// A source that needs no preprocessing. It is copied, because the user may change it under us.
     pub fn already_preprocessed(compile: &Compile) -> io::Result<Source> {
         let mut file = temp::anonymous("preprocessed")?;
-        let bytes = io::copy(&mut File::open(compile.source())?, &mut file)?;
+        let copied = File::open(compile.source()).and_then(|mut source| io::copy(&mut source, &mut file));
+        let bytes = copied.map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", compile.source().display()))
+        })?;
         Ok(Source { file, bytes, form: TextForm::Expanded, diagnostics: Vec::new() })
     }
 

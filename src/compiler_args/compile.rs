@@ -39,7 +39,6 @@ pub struct Compile {
     pub(super) output: OsString,
     /// Whether the user named the output.
     pub(super) names_output: bool,
-    pub(super) assembles: bool,
     pub(super) kind: SourceKind,
     /// Whether `-x` declared the language.
     pub(super) declares_language: bool,
@@ -90,11 +89,6 @@ impl Compile {
     /// The output file: as it is written, or as the compiler names it.
     pub fn output(&self) -> &OsStr {
         &self.output
-    }
-
-    /// Whether the output is assembler text (`-S`).
-    pub fn stops_at_assembly(&self) -> bool {
-        self.assembles
     }
 
     /// The source's language.
@@ -338,12 +332,13 @@ fn accepted_by_old_servers(argv: Vec<OsString>) -> Result<Vec<OsString>, Reason>
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::scan::{Verdict, scan};
     use super::super::words::argv;
     use super::*;
 
-    fn compile(command: &str) -> Compile {
+    /// The compilation that a command is; it must be one that can be distributed.
+    pub(in super::super) fn compile(command: &str) -> Compile {
         match scan(&argv(command)).unwrap() {
             Verdict::Distribute(compile) => *compile,
             other => panic!("{command}: {other:?}"),

@@ -1,6 +1,6 @@
 //! A source gathered into one text: its included files in place, its macros as they are (clang's
 //! `-frewrite-includes`). Knows which compilations can be sent so, what the server must be told besides, and
-//! which texts must not be; runs nothing.
+//! which texts must not be; runs nothing. See "Gathered text" in docs/design-notes.md.
 //!
 //! clang judges by what a macro looks like: it warns of doubled parentheses in expanded text where it forgives
 //! them in the source, and its notes, columns and debug information follow the text it reads. Gathered text
@@ -161,17 +161,10 @@ fn is_of_driver(line: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scan::{Verdict, scan};
+    use super::super::compile::tests::compile;
     use super::super::words::argv;
     use super::super::{old_server::refused_word, server_args};
     use super::*;
-
-    fn compile(command: &str) -> Compile {
-        match scan(&argv(command)).unwrap() {
-            Verdict::Distribute(compile) => *compile,
-            other => panic!("{command}: {other:?}"),
-        }
-    }
 
     #[test]
     fn only_clang_gathers_and_only_what_it_can() {

@@ -164,7 +164,6 @@ fn distributable(mut argv: Vec<OsString>) -> Result<Compile, Reason> {
         source: source.at,
         output,
         names_output,
-        assembles: survey.assembles,
         kind: source.kind,
         declares_language: source.declared,
         dependencies: survey.dependencies,

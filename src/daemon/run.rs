@@ -33,8 +33,8 @@ const MASQUERADE_DIRECTORIES: [&str; 2] = ["/usr/lib/distcc", "/usr/local/lib/di
 /// The longest `--job-lifetime` that is not for ever: a clock cannot count all the seconds that may be written.
 const JOB_LIFETIME_MAX: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// The log file and level, for SIGHUP: the loop knows nothing of where its log goes.
-static LOG_FILE: OnceLock<(PathBuf, Level)> = OnceLock::new();
+/// The log file, for SIGHUP: the loop knows nothing of where its log goes.
+static LOG_FILE: OnceLock<PathBuf> = OnceLock::new();
 
 /// Serves until told to stop. `Ok(signal)` is the signal it ended for, to be passed on to whoever waits for it.
 pub fn run(config: Config) -> Result<Option<i32>, ExitCode> {
@@ -117,7 +117,7 @@ fn open_log(config: &Config) {
         LogTarget::Syslog => Sink::Syslog,
         LogTarget::File(path) => match open_log_file(path) {
             Ok(file) => {
-                let _ = LOG_FILE.set((absolute(path), config.log_level));
+                let _ = LOG_FILE.set(absolute(path));
                 Sink::File(file)
             }
             Err(error) => {
@@ -139,7 +139,7 @@ fn absolute(path: &Path) -> PathBuf {
 
 /// After SIGHUP: the old file may have been moved away by a log rotation.
 fn reopen_log() {
-    let Some((path, _)) = LOG_FILE.get() else { return };
+    let Some(path) = LOG_FILE.get() else { return };
     match open_log_file(path) {
         Ok(file) => log::set_sink(Sink::File(file)),
         Err(error) => log_error!("open log file {} again: {error}; staying with the old one", path.display()),
@@ -225,6 +225,7 @@ fn serve(config: &Config, policy: Policy, listeners: Vec<TcpListener>) -> Result
         server.listen(listener).map_err(could_not("watch the listening socket"))?;
     }
     log_info!("allowing up to {} active jobs", config.jobs);
+    log_info!("daemon started ({})", env!("CARGO_PKG_VERSION"));
     finish(server)
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::exit_code::WaitStatus;
 use crate::log::{self, Level};
+use crate::log_info;
 
 /// What the log will say of a job.
 #[derive(Debug, Default)]
@@ -24,6 +25,9 @@ impl Summary {
     /// Writes the line, unless there is nothing to say yet.
     pub fn log(&self, peer: &str, time: Duration) {
         let Some(result) = self.result else { return };
+        if self.status.is_some() {
+            log_info!("job complete");
+        }
         let status = self.status.unwrap_or(WaitStatus(0));
         let what = match result {
             "COMPILE_OK" | "COMPILE_ERROR" => format!(" {} {}", self.compiler, self.source),

@@ -10,7 +10,7 @@
 //! Lock order: first the host's slot, then a local one for the preprocessor. A turnstile is held only while
 //! waiting for slots, never while waiting for another turnstile, and slots come free by themselves.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
@@ -247,7 +247,7 @@ fn take_slot(path: &Path) -> io::Result<Option<LockFile>> {
 /// All slots in order of preference, each once, even if the list names a host twice.
 fn candidates(limits: &[(String, u32)]) -> Vec<Candidate> {
     let slots_max = limits.iter().map(|(_, slots)| *slots).max().unwrap_or(0);
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     let mut candidates = Vec::new();
     for slot in 0..slots_max {
         for (host_index, (name, _)) in limits.iter().enumerate().filter(|(_, (_, slots))| slot < *slots) {

@@ -1,7 +1,7 @@
 //! The file in which a client tells monitors what it is doing: `state/binstate_PID`.
 //!
 //! An interface shared with distcc 3.4's monitors: 296 bytes in the machine's own byte order, rewritten at each
-//! change of phase, removed at the end. See "State files" in docs/protocol.md. Knows nothing of jobs.
+//! change of phase, removed at the end. See "State: `state/binstate_PID`" in docs/protocol.md. Knows nothing of jobs.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -63,11 +63,11 @@ impl StateFile {
         StateFile { file: None, record }
     }
 
-    /// Opens the file below the state directory (made if missing).
+    /// Opens the file below the state directory, which is made if it is missing (its parent is not).
     pub fn open(&mut self, state_directory: &Path) {
         let path = state_directory.join(format!("binstate_{}", std::process::id()));
         let open = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o666).open(&path);
-        let file = open().or_else(|_| std::fs::create_dir_all(state_directory).and_then(|()| open()));
+        let file = open().or_else(|_| std::fs::create_dir(state_directory).and_then(|()| open()));
         self.file = file.ok().map(|file| (file, CleanupFile::new(&path)));
     }
 
