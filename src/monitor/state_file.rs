@@ -67,7 +67,11 @@ impl StateFile {
     pub fn open(&mut self, state_directory: &Path) {
         let path = state_directory.join(format!("binstate_{}", std::process::id()));
         let open = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o666).open(&path);
-        let file = open().or_else(|_| std::fs::create_dir(state_directory).and_then(|()| open()));
+        let file = open().or_else(|_| {
+            // Another client may be quicker; whether the directory is there now shows at once.
+            let _ = std::fs::create_dir(state_directory);
+            open()
+        });
         self.file = file.ok().map(|file| (file, CleanupFile::new(&path)));
     }
 
@@ -116,6 +120,25 @@ mod tests {
         assert_eq!(&std::fs::read(&path).unwrap()[152..156], b"b\0\0\0");
         drop(job);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn clients_that_start_together_all_have_their_state() {
+        for _ in 0..200 {
+            let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+            let state = dir.path().join("state");
+            let together = std::sync::Barrier::new(2);
+            let start = || {
+                let mut job = StateFile::new(OsStr::new("a.c"));
+                together.wait();
+                job.open(&state);
+                job.file.is_some()
+            };
+            std::thread::scope(|scope| {
+                let other = scope.spawn(start);
+                assert!(start() && other.join().unwrap());
+            });
+        }
     }
 
     #[test]
