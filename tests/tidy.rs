@@ -10,10 +10,22 @@ use std::process::Command;
 const LAYERS: &[(&str, &[&str])] = &[
     (
         "applets",
-        &["client", "daemon", "monitor", "hosts", "compiler_args", "protocol", "exit_code", "log", "sys"],
+        &[
+            "client",
+            "daemon",
+            "include_scan",
+            "monitor",
+            "hosts",
+            "compiler_args",
+            "protocol",
+            "exit_code",
+            "log",
+            "sys",
+        ],
     ),
     ("client", &["monitor", "hosts", "compiler_args", "protocol", "exit_code", "log", "sys"]),
     ("daemon", &["compiler_args", "protocol", "exit_code", "log", "sys"]),
+    ("include_scan", &["compiler_args", "exit_code", "log", "sys"]),
     ("monitor", &["exit_code", "log", "sys"]),
     ("hosts", &["protocol", "exit_code", "log", "sys"]),
     ("compiler_args", &["exit_code"]),

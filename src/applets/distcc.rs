@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::applets::basename;
 use crate::client::compiler::Invocation;
-use crate::client::settings::{LogSettings, Settings};
+use crate::client::settings::{CompilerPaths, LogSettings, Settings};
 use crate::client::{TRIPLE, job, local, session};
 use crate::compiler_args::{self, Verdict};
 use crate::exit_code::ExitCode;
@@ -80,11 +80,11 @@ fn explicit(argv: &[OsString], settings: &Settings) -> Result<Invocation, i32> {
     };
     match first.to_str() {
         Some("--help") => {
-            println!("{}\n\n{HELP}", version());
+            say!("{}\n\n{HELP}", version());
             return Err(0);
         }
         Some("--version") => {
-            println!("{}", version());
+            say!("{}", version());
             return Err(0);
         }
         Some("--show-hosts") => return Err(show_hosts(settings)),
@@ -114,7 +114,7 @@ fn version() -> String {
 /// The words of the host list. The status is 0 in any case: scripts of 3.4's time rely on it.
 fn show_hosts(settings: &Settings) -> i32 {
     match session::read_hosts(settings) {
-        Ok(list) => list.hosts.iter().for_each(|host| println!("{}", host.word)),
+        Ok(list) => list.hosts.iter().for_each(|host| say!("{}", host.word)),
         Err(error) => log_warning!("{error}"),
     }
     0
@@ -122,7 +122,7 @@ fn show_hosts(settings: &Settings) -> i32 {
 
 fn show_slots(settings: &Settings) -> i32 {
     match session::read_hosts(settings) {
-        Ok(list) => println!("{}", list.total_slots()),
+        Ok(list) => say!("{}", list.total_slots()),
         Err(error) => log_warning!("{error}"),
     }
     0
@@ -148,13 +148,8 @@ fn scan_includes(command: &[OsString], settings: &Settings) -> i32 {
         log_error!("--scan-includes: no compiler {}, or no working directory", compile.compiler().display());
         return failed;
     };
-    let variables = IncludeVariables {
-        all: env::var_os("CPATH"),
-        c: env::var_os("C_INCLUDE_PATH"),
-        cxx: env::var_os("CPLUS_INCLUDE_PATH"),
-        objective_c: env::var_os("OBJC_INCLUDE_PATH"),
-        objective_cxx: env::var_os("OBJCPLUS_INCLUDE_PATH"),
-    };
+    let CompilerPaths { all, c, cxx, objective_c, objective_cxx } = CompilerPaths::from_environment();
+    let variables = IncludeVariables { all, c, cxx, objective_c, objective_cxx };
     let query = Query {
         compile: &compile,
         compiler: &compiler,

@@ -166,14 +166,14 @@ fn parse(argv: &[OsString]) -> Result<Option<Options>, ExitCode> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match Options::from_args(&["distccd"], &words) {
         Ok(options) if options.version => {
-            println!("{}", version());
+            say!("{}", version());
             Ok(None)
         }
         Ok(options) => Ok(Some(options)),
         Err(early) if early.status.is_ok() => {
             // The generated first line lists every option once more.
             let options = early.output.split_once('\n').map_or("", |(_, rest)| rest);
-            print!("Usage: distccd [OPTION...]          (more in man distccd)\n{options}");
+            say!("Usage: distccd [OPTION...]          (more in man distccd)\n{}", options.trim_end());
             Ok(None)
         }
         Err(early) => {

@@ -6,6 +6,14 @@ use std::path::Path;
 
 use crate::exit_code::ExitCode;
 
+/// Prints a line of an answer. Whoever closed standard output does not want it.
+macro_rules! say {
+    ($($arg:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($arg)*);
+    }};
+}
+
 mod distcc;
 mod distccd;
 mod unbuilt;

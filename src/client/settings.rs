@@ -126,6 +126,34 @@ impl LogSettings {
     }
 }
 
+/// The compiler's own variables that name include directories (gcc(1), ENVIRONMENT).
+#[derive(Clone, Debug, Default)]
+pub struct CompilerPaths {
+    /// CPATH.
+    pub all: Option<OsString>,
+    /// C_INCLUDE_PATH.
+    pub c: Option<OsString>,
+    /// CPLUS_INCLUDE_PATH.
+    pub cxx: Option<OsString>,
+    /// OBJC_INCLUDE_PATH.
+    pub objective_c: Option<OsString>,
+    /// OBJCPLUS_INCLUDE_PATH.
+    pub objective_cxx: Option<OsString>,
+}
+
+impl CompilerPaths {
+    /// Reads the environment.
+    pub fn from_environment() -> CompilerPaths {
+        CompilerPaths {
+            all: env::var_os("CPATH"),
+            c: env::var_os("C_INCLUDE_PATH"),
+            cxx: env::var_os("CPLUS_INCLUDE_PATH"),
+            objective_c: env::var_os("OBJC_INCLUDE_PATH"),
+            objective_cxx: env::var_os("OBJCPLUS_INCLUDE_PATH"),
+        }
+    }
+}
+
 /// A variable that is true for exactly `1` and false for exactly `0`.
 fn flag(name: &str, default: bool) -> bool {
     match env::var_os(name) {

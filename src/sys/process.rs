@@ -219,12 +219,6 @@ pub fn raise_descriptor_limit() -> usize {
     }
 }
 
-/// Sets one of this process's environment variables.
-pub fn set_environment_variable(name: &str, value: &std::ffi::OsStr) {
-    // SAFETY: called while the process has one thread (see the callers), so nobody reads the environment.
-    unsafe { std::env::set_var(name, value) };
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

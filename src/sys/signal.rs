@@ -213,12 +213,6 @@ pub fn die_of(signal: i32) {
     }
 }
 
-/// Ignores a signal from now on.
-pub fn ignore(signal: i32) {
-    // SAFETY: SIG_IGN is a valid disposition.
-    unsafe { libc::signal(signal, libc::SIG_IGN) };
-}
-
 /// The name of a signal as a person knows it, such as `Segmentation fault`.
 pub fn description(signal: u8) -> String {
     // SAFETY: strsignal returns a NUL-terminated string that is valid until its next call; it is copied at once.
@@ -243,7 +237,8 @@ mod tests {
 
     #[test]
     fn a_child_forgets_the_handler_and_not_what_is_ignored() {
-        ignore(SIGHUP);
+        // SAFETY: SIG_IGN is a valid disposition.
+        unsafe { libc::signal(SIGHUP, libc::SIG_IGN) };
         install_cleanup();
         let ours = clean_up as *const () as usize;
         assert_eq!(actions(), [ours, ours, libc::SIG_IGN]);
