@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::client::TRIPLE;
@@ -16,6 +15,7 @@ use crate::exit_code::ExitCode;
 use crate::log::{self, Level};
 use crate::log_debug;
 use crate::sys::child::{self, Environment};
+use crate::sys::process::FileIdentity;
 
 /// The variable that counts how many distccs a process was started through.
 const SAFEGUARD: &str = "_DISTCC_SAFEGUARD";
@@ -91,8 +91,8 @@ impl Invocation {
     }
 
     fn search(&self, name: &OsStr) -> Option<PathBuf> {
-        let own = identity(Path::new("/proc/self/exe"));
-        let is_real = |path: &PathBuf| own.is_none() || identity(path) != own;
+        let own = FileIdentity::of_own_executable();
+        let is_real = |path: &PathBuf| own.is_none() || FileIdentity::of(path) != own;
         child::candidates(name, &self.search_path).find(is_real).or_else(|| {
             let base = Path::new(name).file_name().filter(|base| *base != name)?;
             child::candidates(base, &self.search_path).find(is_real)
@@ -145,10 +145,6 @@ impl Invocation {
 /// A command as a person would type it, for the log.
 pub fn command_text(argv: &[OsString]) -> String {
     argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// The part of a search path behind the directory that `program` was called from; `None` if it is not on the path, or

@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::daemon::refusal::Refusal;
 use crate::exit_code::ExitCode;
 use crate::sys::child;
+use crate::sys::process::FileIdentity;
 
 /// How the name in a request is judged.
 #[derive(Clone, Debug)]
@@ -37,8 +37,8 @@ pub enum Policy {
 pub struct Compilers {
     policy: Policy,
     search_path: OsString,
-    /// Device and inode of our own executable, which must never be run as a compiler.
-    own_identity: Option<(u64, u64)>,
+    /// Our own executable, which must never be run as a compiler.
+    own_identity: Option<FileIdentity>,
 }
 
 /// A compiler that was found.
@@ -53,8 +53,7 @@ pub struct Program {
 impl Compilers {
     /// Judges by `policy` and searches `search_path`.
     pub fn new(policy: Policy, search_path: OsString) -> Compilers {
-        let own = fs::metadata("/proc/self/exe").ok();
-        Compilers { policy, search_path, own_identity: own.map(|own| (own.dev(), own.ino())) }
+        Compilers { policy, search_path, own_identity: FileIdentity::of_own_executable() }
     }
 
     /// Finds the compiler a request names, or says why it is not run and what would change that.
@@ -82,8 +81,7 @@ impl Compilers {
     }
 
     fn is_own_executable(&self, path: &Path) -> bool {
-        let identity = fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
-        identity.is_some() && identity == self.own_identity
+        self.own_identity.is_some() && FileIdentity::of(path) == self.own_identity
     }
 
     /// The name to run, if the policy accepts the one requested.

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::mem;
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// Processor time, as getrusage(2) counts it.
@@ -88,6 +90,25 @@ pub fn become_user(user: &User) -> io::Result<()> {
         // Debuggers and core dumps were switched off by the change of user; 3.4 switches them on again.
         libc::prctl(libc::PR_SET_DUMPABLE, 1);
         check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    }
+}
+
+/// Which file a path leads to, whatever the path is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+impl FileIdentity {
+    /// The identity of an existing file.
+    pub fn of(path: &Path) -> Option<FileIdentity> {
+        fs::metadata(path).ok().map(|file| FileIdentity { device: file.dev(), inode: file.ino() })
+    }
+
+    /// The identity of the program that runs here; none without `/proc`.
+    pub fn of_own_executable() -> Option<FileIdentity> {
+        FileIdentity::of(Path::new("/proc/self/exe"))
     }
 }
 
