@@ -28,6 +28,7 @@ PARTS = {
     "speed": measures.speed,
 }
 CALLS = "calls"
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def options(argv):
@@ -94,19 +95,24 @@ def measure(chosen, workshop):
     return about, rows, calls
 
 
+def stop(*_):
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(2)
+
+
 def main():
     chosen = options(sys.argv[1:])
     chosen.ours, chosen.theirs = os.path.abspath(chosen.ours), os.path.abspath(chosen.theirs)
     target = os.path.abspath(chosen.json) if chosen.json else None
-    # An end by signal cleans up, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
+    # An end by signal cleans up, too, and a second signal must not interrupt that.
+    for number in STOP_SIGNALS:
+        signal.signal(number, stop)
     try:
         with Workshop() as workshop:
             about, rows, calls = measure(chosen, workshop)
     except Failure as failure:
         say(f"compare: {failure}")
-        return 2
-    except KeyboardInterrupt:
         return 2
     print(f"ours: {about['ours']}; reference: {about['reference']}")
     print(
