@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 
 use crate::client::compiler::{Invocation, command_text};
@@ -59,12 +59,10 @@ pub fn run(
     })?;
     drop(cleanup);
     if let Some(mut captured) = captured {
-        let mut text = Vec::new();
-        let read = captured.rewind().and_then(|()| captured.read_to_end(&mut text));
-        if let Err(error) = read {
-            log_error!("read the diagnostics of {}: {error}", program.display());
+        match temp::read_back(&mut captured, u64::MAX) {
+            Ok(text) => show(&text),
+            Err(error) => log_error!("read the diagnostics of {}: {error}", program.display()),
         }
-        show(&text);
     }
     if let Some(signal) = status.signal() {
         log_error!("{} died of signal {signal} ({})", argv[0].display(), signal::description(signal));

@@ -20,6 +20,8 @@ use crate::sys::temp;
 const CPUINFO_BYTES: u64 = 4096;
 /// The longest answer kept, in bytes.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
+/// The longest plan of a driver read, in bytes: it holds a few command lines.
+const PLAN_BYTES_MAX: u64 = 8 << 20;
 
 /// The explicit options that `options` (such as `-march=native`) stand for.
 pub fn resolve(
@@ -115,9 +117,7 @@ fn driver_plan(
     }
     .spawn()?;
     let status = child.wait()?;
-    let mut text = Vec::new();
-    io::Seek::rewind(&mut plan)?;
-    plan.read_to_end(&mut text)?;
+    let text = temp::read_back(&mut plan, PLAN_BYTES_MAX)?;
     if !status.success() {
         let text = format!("{} -###: {status}", compiler.display());
         return Err(io::Error::other(text));

@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
@@ -87,9 +87,7 @@ impl Preprocessing {
     /// Waits for it.
     pub fn finish(mut self) -> Result<Source, SourceError> {
         let status = self.child.wait().map_err(SourceError::Failed)?;
-        let mut diagnostics = Vec::new();
-        self.diagnostics.rewind().map_err(SourceError::Failed)?;
-        self.diagnostics.read_to_end(&mut diagnostics).map_err(SourceError::Failed)?;
+        let diagnostics = temp::read_back(&mut self.diagnostics, u64::MAX).map_err(SourceError::Failed)?;
         if !status.success() {
             return Err(SourceError::Rejected { status, diagnostics });
         }

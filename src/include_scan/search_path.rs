@@ -142,31 +142,7 @@ impl Reader {
     }
 
     fn note_probe_option(&mut self, name: &str, option: &CompilerOption<'_>) {
-        const NAMES: [&str; 22] = [
-            "--sysroot",
-            "--sysroot=",
-            "-isysroot",
-            "-nostdinc",
-            "-nostdinc++",
-            "-nostdlibinc",
-            "-nobuiltininc",
-            "-ibuiltininc",
-            "--no-standard-includes",
-            "-target",
-            "--target",
-            "-B",
-            "--prefix",
-            "--prefix=",
-            "--gcc-toolchain",
-            "--gcc-toolchain=",
-            "--gcc-install-dir=",
-            "-stdlib",
-            "-arch",
-            "-ansi",
-            "-undef",
-            "-pthread",
-        ];
-        const BEGINNINGS: [&str; 5] = ["--target=", "-m", "-std=", "--std=", "-fms-"];
+        /// Options that name a place of the user's, where the compiler then also looks.
         const PLACES: [&str; 9] = [
             "--sysroot",
             "--sysroot=",
@@ -178,12 +154,30 @@ impl Reader {
             "--gcc-toolchain=",
             "--gcc-install-dir=",
         ];
+        /// Other options that change the answer.
+        const NAMES: [&str; 13] = [
+            "-nostdinc",
+            "-nostdinc++",
+            "-nostdlibinc",
+            "-nobuiltininc",
+            "-ibuiltininc",
+            "--no-standard-includes",
+            "-target",
+            "--target",
+            "-stdlib",
+            "-arch",
+            "-ansi",
+            "-undef",
+            "-pthread",
+        ];
+        const BEGINNINGS: [&str; 5] = ["--target=", "-m", "-std=", "--std=", "-fms-"];
         let word = option.words[0].to_str().unwrap_or_default();
-        let is_dependency = matches!(word, "-mllvm");
-        if NAMES.contains(&name) || BEGINNINGS.iter().any(|part| word.starts_with(part)) && !is_dependency {
+        let is_place = PLACES.contains(&name);
+        let begins = word != "-mllvm" && BEGINNINGS.iter().any(|part| word.starts_with(part));
+        if is_place || NAMES.contains(&name) || begins {
             self.path.probe.extend_from_slice(option.words);
         }
-        if PLACES.contains(&name) {
+        if is_place {
             self.path.own_places.push(option.value.as_bytes().to_vec());
         }
     }

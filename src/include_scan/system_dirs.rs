@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{Read, Seek};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -115,17 +114,10 @@ fn ask(question: &Question, search_path: &OsStr) -> Result<SystemView, CannotAna
     if !status.success() {
         return Err(fault(question, "it fails"));
     }
-    let (directories, absent) = parse(&content(&mut messages).map_err(failed)?)
+    let (directories, absent) = parse(&temp::read_back(&mut messages, ANSWER_BYTES_MAX).map_err(failed)?)
         .ok_or_else(|| fault(question, "its answer is not understood"))?;
-    let macros = Directives::of(&content(&mut output).map_err(failed)?);
+    let macros = Directives::of(&temp::read_back(&mut output, ANSWER_BYTES_MAX).map_err(failed)?);
     Ok(SystemView { directories, absent, macros })
-}
-
-fn content(file: &mut File) -> std::io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    file.rewind()?;
-    file.take(ANSWER_BYTES_MAX).read_to_end(&mut text)?;
-    Ok(text)
 }
 
 /// The directories in what `-v` prints, and those it says do not exist.
