@@ -16,6 +16,7 @@ pub mod hosts;
 
 pub mod protocol;
 
+pub mod checksum;
 pub mod exit_code;
 pub mod log;
 pub mod sys;

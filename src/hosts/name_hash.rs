@@ -1,16 +1,18 @@
-//! Short file names for long descriptions: the only home of the crate crc32fast.
+//! Short file names for long descriptions.
 //!
 //! A collision makes two lines wait as one, or a text be said once less: never a wrong result, so 32 bits do.
 
+use crate::checksum::Crc32;
+
 /// A number for these parts in this order.
 pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
+    let mut sum = Crc32::new();
     for part in parts {
-        hasher.update(part);
+        sum.update(part);
         // What ends one part cannot begin the next.
-        hasher.update(&[0]);
+        sum.update(&[0]);
     }
-    hasher.finalize()
+    sum.finish()
 }
 
 #[cfg(test)]

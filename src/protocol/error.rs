@@ -60,6 +60,8 @@ pub enum ProtocolError {
         /// What was due, as the decoder's `expecting` says it.
         reading: &'static str,
     },
+    /// A record of the surroundings that does not say what it should; its beginning.
+    BadRecord(Vec<u8>),
 }
 
 impl ProtocolError {
@@ -74,6 +76,7 @@ impl ProtocolError {
             }
             ProtocolError::Lzo(_) => ExitCode::IoError,
             ProtocolError::UnexpectedToken { .. }
+            | ProtocolError::BadRecord(_)
             | ProtocolError::BadNumber { .. }
             | ProtocolError::UnknownVersion(_)
             | ProtocolError::OtherVersion { .. }
@@ -109,6 +112,9 @@ impl fmt::Display for ProtocolError {
             }
             ProtocolError::Lzo(error) => write!(f, "compressed body: {error}"),
             ProtocolError::Truncated { reading } => write!(f, "message ended while reading {reading}"),
+            ProtocolError::BadRecord(record) => {
+                write!(f, "a record of the surroundings makes no sense: \"{}\"", record.escape_ascii())
+            }
         }
     }
 }
@@ -140,6 +146,11 @@ mod tests {
                 Code::ProtocolError,
             ),
             (ProtocolError::NoArguments, "request without arguments", Code::ProtocolError),
+            (
+                ProtocolError::BadRecord(b"T1\n".to_vec()),
+                "a record of the surroundings makes no sense: \"T1\\n\"",
+                Code::ProtocolError,
+            ),
             (ProtocolError::NulByte { what: "an argument" }, "NUL byte in an argument", Code::ProtocolError),
             (
                 ProtocolError::LimitExceeded { what: "bytes of an argument", value: 9, limit: 8 },

@@ -23,6 +23,7 @@
 
 pub mod request;
 pub mod response;
+pub mod surroundings;
 
 pub mod limits;
 pub mod packet;
