@@ -37,6 +37,12 @@ impl Token {
     pub const LINK: Token = Token(*b"LINK");
     /// Request, versions 1 and 2: the preprocessed source.
     pub const DOTI: Token = Token(*b"DOTI");
+    /// To an include server, in its direct language: a question.
+    pub const QUES: Token = Token(*b"QUES");
+    /// From it: an answer.
+    pub const ANSW: Token = Token(*b"ANSW");
+    /// From it: why there is none.
+    pub const WHYN: Token = Token(*b"WHYN");
     /// Response: the request's version again.
     pub const DONE: Token = Token(*b"DONE");
     /// Response: the compiler's wait status.
