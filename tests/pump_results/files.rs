@@ -17,7 +17,10 @@ const WARN: &str = "#include \"warn.h\"\n#define BOTH(a, b) ((a) = (b), unused_n
     return QUIET(x) + in_header(x); }\n";
 
 const FILES: &[(&str, &str)] = &[
-    ("a.h", "#ifndef VALUE\n#define VALUE 3\n#endif\nint external(int);\nstruct in_header { int x; };\n"),
+    (
+        "a.h",
+        "#ifndef VALUE\n#define VALUE 3\n#endif\nint external(int);\n#ifndef A_H\n#define A_H\nstruct in_header { int x; };\n#endif\n",
+    ),
     (
         "a.c",
         "#include \"a.h\"\n#include <stddef.h>\nstatic const char *name = __FILE__;\n\
@@ -43,13 +46,15 @@ const FILES: &[(&str, &str)] = &[
         "c.m",
         "#import \"a.h\"\n@interface Thing { int x; } - (int)x; @end\n@implementation Thing - (int)x { return x; } @end\n",
     ),
-    ("d.mm", "#import \"b.h\"\nint d(void) { return Box<int>{VALUE}.get(); }\n#define UNUSED\n"),
+    ("d.mm", "#import \"a.h\"\n#import \"b.h\"\nint d(void) { return Box<int>{VALUE}.get(); }\n"),
     ("plain.c", "#include \"a.h\"\nint plain(int x) { return x + VALUE; }\n"),
     ("odd.name", "#include \"a.h\"\nint odd(int x) { return x + VALUE; }\n"),
     ("bare.h", "#define BARE 4\n"),
     ("bare.c", "#include \"bare.h\"\nint bare(int x) { return x + BARE; }\n"),
     ("sub/deep.h", "#include \"../a.h\"\nstatic inline int deeper(void) { return VALUE; }\n"),
     ("sub/deep.c", "#include \"deep.h\"\nint deep(void) { return deeper(); }\nconst char *f = __FILE__;\n"),
+    ("sub/lone.c", "#include \"a.h\"\nconst char *f = __FILE__;\n"),
+    ("quote.c", "#include \"far.h\"\nint n = NEAR;\n"),
     ("sub/nothing/.keep", ""),
     ("out/.keep", ""),
     ("empty.c", ""),
@@ -107,7 +112,7 @@ const FILES: &[(&str, &str)] = &[
         #define TEXT(x) #x\n#define PLACE(x) TEXT(sub/x.h)\n#include PLACE(deep)\nint c = NEAR + VALUE;\n",
     ),
     ("given.c", "#include NAME\nint given = NEAR;\n"),
-    ("far.h", "#include_next <far.h>\n#define FIRST 1\n"),
+    ("include0/far.h", "#include_next <far.h>\n#define FIRST 1\n"),
     ("next.c", "#include <far.h>\nint next = FIRST + NEAR;\n"),
     ("import.c", "#import \"a.h\"\n#import \"sub/deep.h\"\n#import \"sub/../a.h\"\nint i = VALUE;\n"),
     (
@@ -151,14 +156,14 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 /// Bytes that are no UTF-8, in comments, strings and a wrong place.
-const LATIN: &[u8] = b"/* gr\xfc\xdfe */\nconst char *latin = \"\xe4\xf6\xfc\";\nint l(void) { int unus\xe9; return \"\xff\"[0]; }\n";
+const LATIN: &[u8] = b"/* gr\xfc\xdfe */\nconst char *latin = \"\xe4\xf6\xfc\";\nint l(void) { int unused; return \"\xff\"[0]; }\n";
 
 /// Links: the name, and what it points to.
 const LINKS: &[(&str, &str)] = &[
     ("link.h", "sub/second-link.h"),
     ("sub/second-link.h", "{work}/a.h"),
     ("linkdir", "include"),
-    ("symlinked-source.c", "sub/deep.c"),
+    ("symlinked-source.c", "sub/lone.c"),
 ];
 
 /// Makes the work directory anew. `precompiled` is the content of a precompiled header beside `with-pch/pre.h`.
