@@ -49,7 +49,9 @@ impl Build {
             let outcome = run.run();
             let read = |name: &str| fs::read(self.sandbox.work(name)).ok();
             let results = outputs.map(read);
-            outputs.map(|name| fs::remove_file(self.sandbox.work(name)));
+            for name in outputs {
+                let _ = fs::remove_file(self.sandbox.work(name));
+            }
             (outcome, results)
         };
         let (program, rest) = words.split_once(' ').unwrap();

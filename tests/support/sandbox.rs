@@ -218,7 +218,9 @@ impl Sandbox {
     fn leftovers(&self, counts: &dyn Fn(u32, u32) -> bool) -> Vec<String> {
         let mut left = Vec::new();
         let mut directories = vec![self.path("tmp"), self.path("distcc/state")];
-        directories.extend((0..self.servers.load(Ordering::Relaxed)).map(|number| self.path(format!("server-{number}"))));
+        directories.extend(
+            (0..self.servers.load(Ordering::Relaxed)).map(|number| self.path(format!("server-{number}"))),
+        );
         for directory in directories.iter().filter(|directory| directory.exists()) {
             let names = tree_of(directory).names();
             left.extend(names.iter().map(|name| format!("file {}/{name}", directory.display())));
