@@ -133,7 +133,7 @@ impl ServerCompile {
                 }
                 yes.iter().any(|name| word.starts_with(name.as_bytes())).then_some(true)
             };
-            self.argv.iter().filter_map(|word| matching(word.as_bytes())).last().unwrap_or(false)
+            self.argv.iter().filter_map(|word| matching(word.as_bytes())).next_back().unwrap_or(false)
         };
         last(&["-flto"], "-fno-lto")
             || self.argv.iter().any(|word| word == "-emit-llvm")
