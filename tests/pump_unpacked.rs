@@ -98,7 +98,7 @@ impl Trees {
             maps,
             brought: &|path| below(&self.root, Path::new(path)).exists(),
         };
-        let argv = compiler_args::check(&self.argv(command)).unwrap().pump_command(&place);
+        let argv = compiler_args::check(&self.argv(command)).unwrap().pump_command(&place).unwrap();
         let (is_success, messages) = run(&argv, &below(&self.root, &self.client).join("build"));
         let root = self.root.as_os_str().as_bytes();
         let take = |path: &Path| {

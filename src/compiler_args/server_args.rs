@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::compile::asks_for_debug_information;
 use super::old_server::is_probe;
 use super::option_table::{Role, find};
-use super::scan::{assembler_writes, is_system_directory};
+use super::scan::{assembler_writes, is_system_directory, split_wp};
 use super::source_file::{SourceKind, is_source};
 use super::words::{Item, Kind, items};
 use crate::exit_code::ExitCode;
@@ -42,8 +42,9 @@ pub struct ServerCompile {
     declares_language: bool,
 }
 
-/// Judges a command, the compiler's name first.
+/// Judges a command, the compiler's name first. As in 3.4, `-Wp,` is divided first: what it holds counts too.
 pub fn check(argv: &[OsString]) -> Result<ServerCompile, Refusal> {
+    let argv = split_wp(argv);
     let compiler = argv.first().ok_or(refuse_command("the command is empty"))?;
     if compiler.is_empty() || compiler.as_bytes().starts_with(b"-") {
         return Err(refuse(compiler, ExitCode::BadArguments, "is no compiler's name"));
@@ -51,7 +52,7 @@ pub fn check(argv: &[OsString]) -> Result<ServerCompile, Refusal> {
     let mut compiles = false;
     let mut source: Option<(usize, SourceKind)> = None;
     let mut declared = None;
-    for item in items(argv) {
+    for item in items(&argv) {
         check_item(&item)?;
         match item.role() {
             Role::Compile | Role::Assemble => compiles = true,
@@ -69,10 +70,10 @@ pub fn check(argv: &[OsString]) -> Result<ServerCompile, Refusal> {
         return Err(refuse_command("neither -c nor -S is given"));
     }
     let (source, kind) = source.ok_or(refuse_command("no source file is named"))?;
-    Ok(ServerCompile { argv: argv.to_vec(), source, kind, declares_language: declared.is_some() })
+    Ok(ServerCompile { argv, source, kind, declares_language: declared.is_some() })
 }
 
-fn refuse(word: &OsStr, code: ExitCode, why: &'static str) -> Refusal {
+pub(super) fn refuse(word: &OsStr, code: ExitCode, why: &'static str) -> Refusal {
     Refusal { code, word: Some(word.to_owned()), why }
 }
 
@@ -159,7 +160,7 @@ impl ServerCompile {
         &self.argv[0]
     }
 
-    /// The words as the client sent them.
+    /// The words as the client sent them, with `-Wp,` divided.
     pub fn argv(&self) -> &[OsString] {
         &self.argv
     }
@@ -239,6 +240,7 @@ mod tests {
             ),
             ("clang -serialize-diagnostics a.dia -MJ x.json -c t.c", "clang -c /s.i -o /o.o"),
             ("gcc -MD -MF /etc/x -c t.c", "gcc -c /s.i -o /o.o"),
+            ("gcc -Wp,-MD,/etc/x,-DA -c t.c", "gcc -c /s.i -o /o.o"),
             ("gcc -fdump-tree-all=/etc/x -fopt-info=/x -c t.c", "gcc -c /s.i -o /o.o"),
             ("gcc --param x.c -c t.c", "gcc --param x.c -c /s.i -o /o.o"),
             ("gcc -B/usr/lib/x -c t.c", "gcc -B/usr/lib/x -c /s.i -o /o.o"),
@@ -276,6 +278,7 @@ mod tests {
             ("gcc -c a.c -specs=x", DistccFailed, "-specs=x replaces"),
             ("gcc -c a.c --specs=x", DistccFailed, "--specs=x replaces"),
             ("gcc -c a.c -wrapper sh,-c", DistccFailed, "-wrapper runs"),
+            ("gcc -c a.c -Wp,-M,x", DistccFailed, "-M asks"),
             ("gcc -c a.c @x", DistccFailed, "@x names"),
             ("gcc -c a.c -Wa,@x", DistccFailed, "-Wa,@x names"),
             ("gcc -c a.c -Wa,-a=x", DistccFailed, "-Wa,-a=x lets"),

@@ -11,8 +11,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use super::option_table::{DependencyPart, Names, Role};
-use super::server_args::{ServerCompile, writes_to_chosen_place};
+use super::server_args::{Refusal, ServerCompile, refuse, writes_to_chosen_place};
 use super::words::{Item, Kind, basename, items, with_suffix};
+use crate::exit_code::ExitCode;
 
 /// Where a job's files are.
 #[derive(Clone, Copy)]
@@ -84,8 +85,17 @@ fn macro_number(macros: &[u8], name: &str) -> Option<u32> {
 impl ServerCompile {
     /// The words to run on the client's own files, which lie below a private directory.
     ///
-    /// The compiler must run in the client's directory below the root, with `PWD` naming it.
-    pub fn pump_command(&self, place: &Unpacked<'_>) -> Vec<OsString> {
+    /// The compiler must run in the client's directory below the root, with `PWD` naming it. Fails for commands whose
+    /// result would show the root all the same, or that could write elsewhere: the client does better with those.
+    pub fn pump_command(&self, place: &Unpacked<'_>) -> Result<Vec<OsString>, Refusal> {
+        if let Some(item) = items(&self.argv).find(|item| item.role() == Role::PassedToPreprocessor) {
+            let why = "speaks to the preprocessor, which could write files";
+            return Err(refuse(item.word, ExitCode::DistccFailed, why));
+        }
+        if let Some(word) = self.records_paths() {
+            let why = "records the names of files in a way that cannot be changed";
+            return Err(refuse(word, ExitCode::DistccFailed, why));
+        }
         let mut out = vec![self.argv[0].clone()];
         // A map ends its old name at the first equals sign.
         if !place.root.as_bytes().contains(&b'=') {
@@ -120,26 +130,24 @@ impl ServerCompile {
             out.extend(["-MQ".into(), self.default_target()]);
         }
         out.extend(["-MF".into(), place.dependencies.to_owned(), "-o".into(), place.object.to_owned()]);
-        out
+        Ok(out)
     }
 
-    /// Whether the result holds names that no map changes, in a form that cannot be patched: bytecode, what
-    /// sanitizers report, recorded command lines. Such a job is done better from preprocessed text.
-    pub fn records_paths_beyond_maps(&self) -> bool {
-        let last = |yes: &[&str], no: &str| {
-            let matching = |word: &[u8]| {
-                if word == no.as_bytes() {
-                    return Some(false);
-                }
-                yes.iter().any(|name| word.starts_with(name.as_bytes())).then_some(true)
-            };
-            self.argv.iter().filter_map(|word| matching(word.as_bytes())).next_back().unwrap_or(false)
-        };
-        last(&["-flto"], "-fno-lto")
-            || self.argv.iter().any(|word| word == "-emit-llvm")
-            || last(&["-fsanitize="], "-fno-sanitize=all")
-            || last(&["-frecord-gcc-switches", "-frecord-command-line"], "-fno-record-gcc-switches")
-            || last(&["-grecord-command-line"], "-gno-record-command-line")
+    /// The option because of which the result names files where no map and no patch reaches: in bytecode, in what
+    /// sanitizers report, in clang's record of its command line.
+    fn records_paths(&self) -> Option<&OsStr> {
+        const RECORDING: [(&[&str], &str); 4] = [
+            (&["-flto", "-emit-llvm"], "-fno-lto"),
+            (&["-fsanitize="], "-fno-sanitize=all"),
+            (&["-frecord-gcc-switches", "-frecord-command-line"], "-fno-record-gcc-switches"),
+            (&["-grecord-command-line"], "-gno-record-command-line"),
+        ];
+        RECORDING.iter().find_map(|(yes, no)| {
+            let begins =
+                |word: &&OsString| yes.iter().any(|name| word.as_bytes().starts_with(name.as_bytes()));
+            let last = self.argv.iter().rfind(|word| *word == no || begins(word))?;
+            (last != no).then_some(last.as_os_str())
+        })
     }
 
     /// What depends, in the dependency file of a command that does not say.
@@ -228,7 +236,7 @@ mod tests {
     use super::super::words::argv;
     use super::*;
 
-    fn unpacked(command: &str, maps: PathMaps) -> Vec<OsString> {
+    fn unpacked(command: &str, maps: PathMaps) -> Result<Vec<OsString>, Refusal> {
         let brought = |path: &OsStr| path == "/sdk";
         let place = Unpacked {
             root: OsStr::new("/R"),
@@ -263,7 +271,7 @@ mod tests {
             let want = argv(&format!("gcc {want} -c /R/p/m.c -MMD -MQ m.o -MF /d -o /o"));
             assert_eq!(
                 unpacked(&format!("gcc {options} -c /p/m.c -o m.o"), PathMaps::Unknown),
-                want,
+                Ok(want),
                 "{options}"
             );
         }
@@ -274,6 +282,7 @@ mod tests {
         let cases = [
             ("-c m.c", "-c m.c -MMD -MQ m.o -MF /d -o /o"),
             ("-S x/m.c", "-S x/m.c -MMD -MQ m.o -MF /d -o /o"),
+            ("-Wp,-MD,x -c d/m.c -oy", "-MD -c d/m.c -MQ m.o -MF /d -o /o"),
             ("-MD -MF x -c m.c -oy", "-MD -c m.c -MQ y -MF /d -o /o"),
             ("-MD -MT m.o -MT n.o -c m.c -o y", "-MD -MT m.o -MT n.o -c m.c -MF /d -o /o"),
             ("-MMD -MP -MQ m.o -c m.c", "-MMD -MP -MQ m.o -c m.c -MF /d -o /o"),
@@ -281,7 +290,7 @@ mod tests {
         for (words, want) in cases {
             assert_eq!(
                 unpacked(&format!("gcc {words}"), PathMaps::Unknown),
-                argv(&format!("gcc {want}")),
+                Ok(argv(&format!("gcc {want}"))),
                 "{words}"
             );
         }
@@ -300,7 +309,7 @@ mod tests {
         for (map, want) in cases {
             let ours = "-fdebug-prefix-map=/R= -fmacro-prefix-map=/R=";
             let want = argv(&format!("gcc {ours} {want} -c m.c -MMD -MQ m.o -MF /d -o /o"));
-            assert_eq!(unpacked(&format!("gcc {map} -c m.c"), PathMaps::DebugAndMacros), want, "{map}");
+            assert_eq!(unpacked(&format!("gcc {map} -c m.c"), PathMaps::DebugAndMacros), Ok(want), "{map}");
         }
     }
 
@@ -324,20 +333,22 @@ mod tests {
     }
 
     #[test]
-    fn results_that_no_map_reaches_are_known() {
+    fn commands_that_cannot_be_hidden_are_refused() {
         let cases = [
-            ("-g -O2", false),
-            ("-flto", true),
-            ("-flto=auto", true),
-            ("-flto -fno-lto", false),
-            ("-fsanitize=address", true),
-            ("-fsanitize=address -fno-sanitize=all", false),
-            ("-frecord-gcc-switches", true),
-            ("-grecord-gcc-switches", false),
+            ("-g -O2 -grecord-gcc-switches", ""),
+            ("-flto", "-flto records"),
+            ("-flto=auto -O2", "-flto=auto records"),
+            ("-flto -fno-lto", ""),
+            ("-emit-llvm", "-emit-llvm records"),
+            ("-fsanitize=address", "-fsanitize=address records"),
+            ("-fsanitize=address -fno-sanitize=all", ""),
+            ("-frecord-gcc-switches", "-frecord-gcc-switches records"),
+            ("-Xpreprocessor -MD -Xpreprocessor /etc/x", "-Xpreprocessor speaks"),
         ];
         for (options, want) in cases {
-            let compile = check(&argv(&format!("gcc {options} -c a.c"))).unwrap();
-            assert_eq!(compile.records_paths_beyond_maps(), want, "{options}");
+            let told = unpacked(&format!("gcc {options} -c a.c"), PathMaps::Unknown);
+            let told = told.err().map(|refusal| refusal.to_string()).unwrap_or_default();
+            assert!(told.starts_with(want) && told.is_empty() == want.is_empty(), "{options}: {told}");
         }
     }
 }
