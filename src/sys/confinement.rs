@@ -136,7 +136,8 @@ pub struct Chamber {
     inhabitant: Inhabitant,
     root: JobRoot,
     exposure: Exposure,
-    one_by_one: bool,
+    /// Whether to do as before Linux 5.12; for tests.
+    pub(super) one_by_one: bool,
 }
 
 impl Chamber {
@@ -213,8 +214,10 @@ impl Chamber {
         }
         let target = relative(&directory.path)?;
         let work = format!("{OVERLAY_WORK}/{}", furniture.mounts.len());
-        let made = self.root.unpacker().create_directory(work.as_bytes());
-        made.map_err(|error| unavailable("make an overlay's directory", &error))?;
+        let made = self.root.mount_point(work.as_bytes());
+        if made.map_err(|error| unavailable("make an overlay's directory", &error))? != MountPoint::New {
+            return Err(refused("cannot be overlaid, because the job has a /proc as well"));
+        }
         let mut options = b"userxattr,lowerdir=".to_vec();
         options.extend_from_slice(directory.path.as_os_str().as_bytes());
         options.extend_from_slice(b",upperdir=");
