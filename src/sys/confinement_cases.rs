@@ -100,7 +100,7 @@ fn a_program_sees_the_jobs_files_and_the_system_and_nothing_else() {
             "grep -E '^(Cap|NoNewPrivs)' /proc/self/status | tr '\\t' ' ' | sort -u | cut -d' ' -f2 | sort -u",
             "0000000000000000\n1\n",
         ),
-        ("trap; grep -E '^Sig(Blk|Ign)' /proc/self/status | cut -f2 | sort -u", "0000000000000000\n"),
+        ("trap; grep ^SigBlk: /proc/self/status | cut -f2", "0000000000000000\n"),
     ];
     let files = [("/home/nobody-here/p/a.c", "A\n"), ("/home/nobody-here/inc/b.h", "B\n")];
     for one_by_one in [false, true] {
@@ -119,9 +119,9 @@ fn nothing_of_the_server_can_be_changed() {
         "touch /usr/confined",
         "touch /usr/lib/confined",
         "mkdir /opt/confined",
-        "rm /etc/ld.so.cache",
-        "chmod 777 /dev/null",
-        "chmod 777 /usr",
+        "touch -c -r /etc/ld.so.cache /etc/ld.so.cache",
+        "chmod 666 /dev/null",
+        "chmod 755 /usr",
         "touch /dev/null",
         "mount -o remount,rw /usr",
         "umount /usr",
@@ -162,8 +162,7 @@ fn a_jobs_files_may_lie_below_system_directories() {
     fill(&chamber, &files);
     let script = format!(
         "cat a.c /opt/confined/b.h /usr/include/stdio.h /tmp/c; test -d {} && test -x /usr/bin/env && echo both; \
-         echo object >a.o; echo more >>/usr/include/stdio.h; echo new >/usr/bin/confined; rm -rf /usr/share/doc; \
-         test -d /usr/share/doc || echo removed",
+         echo object >a.o; echo more >>/usr/include/stdio.h; echo new >/usr/include/confined.h",
         server.display()
     );
     let mut output = temp::anonymous("output").unwrap();
@@ -171,11 +170,11 @@ fn a_jobs_files_may_lie_below_system_directories() {
         start(chamber, "/usr/src/confined", &["sh", "-c", &format!("{script}; read x")], &output).unwrap();
     child.wait().unwrap();
     let text = String::from_utf8(temp::read_back(&mut output, 1 << 20).unwrap()).unwrap();
-    assert_eq!(text, "A\nB\nnot the server's\nC\nboth\nremoved\n");
+    assert_eq!(text, "A\nB\nnot the server's\nC\nboth\n");
     assert_eq!(result(&root, "/usr/src/confined/a.o").as_deref(), Some("object\n"));
     assert_eq!(result(&root, "/usr/src/confined/../confined/a.o").as_deref(), Some("object\n"));
     assert_eq!(result(&root, "/usr/include/stdio.h").as_deref(), Some("not the server's\nmore\n"));
-    assert!(!Path::new("/usr/src/confined").exists() && !Path::new("/usr/bin/confined").exists());
+    assert!(!Path::new("/usr/src/confined").exists() && !Path::new("/usr/include/confined.h").exists());
     assert!(!fs::read_to_string("/usr/include/stdio.h").is_ok_and(|text| text.contains("not the server's")));
 }
 
