@@ -103,6 +103,8 @@ fn a_program_sees_the_jobs_files_and_the_system_and_nothing_else() {
         ("trap; grep ^SigBlk: /proc/self/status | cut -f2", "0000000000000000\n"),
     ];
     let files = [("/home/nobody-here/p/a.c", "A\n"), ("/home/nobody-here/inc/b.h", "B\n")];
+    // SAFETY: duplicates a descriptor, as one that whoever started us has left open.
+    assert!(unsafe { libc::fcntl(2, libc::F_DUPFD, 30) } >= 30);
     for one_by_one in [false, true] {
         for (script, expected) in cases {
             let Some(mut chamber) = chamber() else { return };

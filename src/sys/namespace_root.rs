@@ -69,6 +69,9 @@ impl Step {
 }
 
 /// What parent and child have in common. `turn` says whose turn it is: each waits until the other has changed it.
+///
+/// They share errno too. While the parent works, the child sleeps on the futex with all signals blocked, where no error
+/// can end its call; while the child works, so does the parent. Whoever has just lost the turn reads no errno.
 #[derive(Debug)]
 pub(super) struct Handshake {
     pub(super) turn: AtomicU32,
@@ -273,10 +276,14 @@ unsafe fn place(mount: &Mount) -> Result<(), Fault> {
     // SAFETY: all strings are NUL-terminated and alive.
     unsafe {
         match &mount.overlay {
-            None => check(
-                Step::Expose,
-                libc::mount(source, target, ptr::null(), libc::MS_BIND | libc::MS_REC, ptr::null()),
-            ),
+            None => {
+                let flags = libc::MS_BIND | libc::MS_REC;
+                match check(Step::Expose, libc::mount(source, target, ptr::null(), flags, ptr::null())) {
+                    // What is gone since it was found, or what this user may not reach, is not shown.
+                    Err(Fault(_, libc::ENOENT | libc::EACCES)) => Ok(()),
+                    result => result,
+                }
+            }
             Some(options) => {
                 let (kind, flags) = (c"overlay".as_ptr(), libc::MS_NOSUID | libc::MS_NODEV);
                 let result = libc::mount(kind, target, kind, flags, options.as_ptr().cast());
@@ -341,7 +348,11 @@ unsafe fn protect(target: &CStr, more: libc::c_ulong) -> Result<(), Fault> {
     // SAFETY: statvfs is plain data, written by the call; the path is NUL-terminated.
     unsafe {
         let mut now: libc::statvfs = std::mem::zeroed();
-        check(Step::Protect, libc::statvfs(path, &mut now))?;
+        match check(Step::Protect, libc::statvfs(path, &mut now)) {
+            // Gone, or out of reach for the program too.
+            Err(Fault(_, libc::ENOENT | libc::EACCES)) => return Ok(()),
+            result => result?,
+        }
         let mut flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | libc::MS_NOSUID | more;
         for (bit, flag) in KEPT {
             flags |= if now.f_flag & bit != 0 { flag } else { 0 };
