@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -129,7 +130,7 @@ fn nothing_of_the_server_can_be_changed() {
         "umount /usr",
         "mknod /tmp/disk b 8 0",
         "chroot / true",
-        "unshare -r true",
+        "unshare -U true",
     ];
     for one_by_one in [false, true] {
         for attempt in attempts {
@@ -178,6 +179,38 @@ fn a_jobs_files_may_lie_below_system_directories() {
     assert_eq!(result(&root, "/usr/include/stdio.h").as_deref(), Some("not the server's\nmore\n"));
     assert!(!Path::new("/usr/src/confined").exists() && !Path::new("/usr/include/confined.h").exists());
     assert!(!fs::read_to_string("/usr/include/stdio.h").is_ok_and(|text| text.contains("not the server's")));
+}
+
+#[test]
+fn other_file_systems_below_an_overlaid_directory_are_seen_and_not_hidden() {
+    let exposure = Exposure::of_this_machine().with(&[PathBuf::from("/run")]);
+    let run = exposure.parts().directories.iter().find(|directory| directory.path == Path::new("/run"));
+    let Some((mounted, device)) = run.and_then(|run| {
+        let mut reachable =
+            run.submounts.iter().filter_map(|path| Some((path, fs::metadata(path).ok()?.dev())));
+        reachable.next()
+    }) else {
+        eprintln!("NOT CHECKED, because nothing is mounted below /run");
+        return;
+    };
+    let Some(chamber) = chamber_with(&exposure, LIMITS) else { return };
+    fill(&chamber, &[("/run/job/a.c", "A\n")]);
+    let output = temp::anonymous("output").unwrap();
+    if let Err(failure) = start(chamber, "/", &["true"], &output) {
+        eprintln!("NOT CHECKED, because this machine cannot overlay /run: {failure}");
+        return;
+    }
+    let chamber = chamber_with(&exposure, LIMITS).unwrap();
+    fill(&chamber, &[("/run/job/a.c", "A\n")]);
+    let script =
+        format!("cat /run/job/a.c; stat -c %d {0}; touch {0} 2>/dev/null || echo kept", mounted.display());
+    assert_eq!(shell(chamber, "/", &script), format!("A\n{device}\nkept\n"));
+
+    // The job's files would have to lie on both.
+    let chamber = chamber_with(&exposure, LIMITS).unwrap();
+    fill(&chamber, &[(mounted.join("job/a.c").to_str().unwrap(), "A\n")]);
+    let refused = start(chamber, "/", &["true"], &output).map(drop);
+    assert!(matches!(refused, Err(Failure::Unavailable(_))), "{refused:?}");
 }
 
 #[test]
