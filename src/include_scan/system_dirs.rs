@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::CannotAnalyse;
@@ -146,14 +145,10 @@ fn parse(messages: &[u8]) -> Option<(Vec<Directory>, Vec<Vec<u8>>)> {
     ended.then_some((directories, absent))
 }
 
-/// Whether a path is `place` or below it.
-pub(super) fn is_below(path: &Path, place: &Path) -> bool {
-    path.as_os_str().as_bytes().starts_with(place.as_os_str().as_bytes()) && path.starts_with(place)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn the_list_is_read_as_compilers_print_it() {
