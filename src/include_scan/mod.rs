@@ -20,14 +20,26 @@
 //! `import` of C++ modules (commands that enable them are not distributed). A precompiled header beside a header that
 //! the source or `-include` names makes the job go the plain way: compilers would read it instead.
 
+mod aids;
+mod analyst;
 mod answers;
 mod closure;
+mod compose;
+pub mod config;
 mod definition;
 mod directives;
 mod file_cache;
 mod macros;
+mod mail;
+mod mirror;
+mod pool;
+mod remembered;
 mod resolve;
 mod search_path;
+pub mod server;
+mod session;
+mod statistics;
+mod store;
 mod system_dirs;
 mod system_headers;
 mod text;
