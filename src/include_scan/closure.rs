@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use super::answers::{Answers, Definitions};
 use super::directives::{Directives, Reference, Target, Use};
+use super::effort::{TOKENS_PER_UNIT_MAX, Unknown};
 use super::file_cache::FileCache;
 use super::resolve::{LookupId, Mode, NodeId, Searcher};
 use super::search_path::{self, CommandText, SearchPath};
@@ -83,6 +84,7 @@ impl Scanner {
         }
         let now = SystemTime::now();
         self.tree.begin_query(now);
+        self.files.begin_query();
         let (path, text) = search_path::read(query.compile, query.variables)?;
         let key = SearcherKey {
             compiler: query.compiler.to_owned(),
@@ -185,6 +187,9 @@ impl Walk<'_> {
             self.resolve_computed(root, &text.definitions)?;
         }
         let system_headers = self.system_headers();
+        if self.files.is_exhausted() {
+            return Err(CannotAnalyse::new("there is more to read than one query may".to_owned()));
+        }
         Ok(Closure { system_headers, ..self.closure(root) })
     }
 
@@ -310,6 +315,7 @@ impl Walk<'_> {
     /// Expands computed includes with every definition seen, until that brings no new file.
     fn resolve_computed(&mut self, root: NodeId, command: &[Vec<u8>]) -> Result<(), CannotAnalyse> {
         let command = Directives::of_definitions(command);
+        let mut tokens_left = TOKENS_PER_UNIT_MAX;
         loop {
             let before = self.visited.len();
             let nodes = &self.searcher.nodes;
@@ -328,12 +334,13 @@ impl Walk<'_> {
                 found.extend(view.macros.definitions_of(name).map(<[u8]>::to_vec));
                 found
             };
-            let mut definitions = Definitions::new(&mut source);
+            let mut definitions = Definitions::new(&mut source, tokens_left);
             let computed = self.computed.clone();
             let outcomes: Vec<_> = computed
                 .iter()
                 .map(|(_, _, expression)| self.answers.get(expression, &mut definitions))
                 .collect();
+            tokens_left = definitions.tokens_left;
             let mut open = Vec::new();
             for ((id, purpose, expression), outcome) in computed.into_iter().zip(outcomes) {
                 let node = &self.searcher.nodes[id.0 as usize];
@@ -341,7 +348,7 @@ impl Walk<'_> {
                 let targets = match outcome {
                     Ok(targets) => targets,
                     // The server has the file and what it names; only a way back into the user's files is lost.
-                    Err(_) if system => continue,
+                    Err(Unknown::Budget | Unknown::Changing) if system => continue,
                     Err(why) => {
                         let place = text.display();
                         let expression = String::from_utf8_lossy(&expression);

@@ -14,6 +14,11 @@ use crate::checksum::crc32;
 
 /// The largest file that is read, in bytes: no source is as large, and a device never ends.
 const FILE_BYTES_MAX: u64 = 256 << 20;
+/// The most that one query may read, so that it ends within about half a second: a file takes 0.1 ms. The next query
+/// goes on from there.
+const FILES_PER_QUERY_MAX: u64 = 4_000;
+/// Likewise, in bytes.
+const BYTES_PER_QUERY_MAX: u64 = 200 << 20;
 /// How often a file is read anew because it changed while it was read.
 const READS_MAX: u32 = 3;
 
@@ -37,6 +42,9 @@ pub(super) struct FileCache {
     pub(super) reads: u64,
     /// The number of the last reading.
     readings: u64,
+    /// Files and bytes that this query has read.
+    query_files: u64,
+    query_bytes: u64,
     /// The files that define a macro, or once did.
     definers: HashMap<Box<[u8]>, Vec<EntryId>>,
     /// Files whose macros are not in `definers` yet: most commands never ask.
@@ -49,6 +57,16 @@ impl FileCache {
         FileCache { reads: earlier.reads, readings: earlier.readings, ..FileCache::default() }
     }
 
+    /// Begins a query, which may read so much again.
+    pub(super) fn begin_query(&mut self) {
+        (self.query_files, self.query_bytes) = (0, 0);
+    }
+
+    /// Whether this query has read all it may: then its answer is not whole.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.query_files > FILES_PER_QUERY_MAX || self.query_bytes > BYTES_PER_QUERY_MAX
+    }
+
     /// Makes sure that a file that exists is known as it is now. The result is another number for each reading.
     pub(super) fn update(&mut self, tree: &Tree, file: EntryId) -> io::Result<u64> {
         if let Some(known) = self.current(tree, file)
@@ -57,8 +75,13 @@ impl FileCache {
             return Ok(known.reading);
         }
         let now = SystemTime::now();
+        self.query_files += 1;
+        if self.is_exhausted() {
+            return Err(io::Error::other("this query has read enough"));
+        }
         self.reads += 1;
         let (text, signature) = read(tree.path(file), READS_MAX)?;
+        self.query_bytes += text.len() as u64;
         let state = FileState { signature, crc32: Some(crc32(&text)) };
         let directives = Some(Arc::new(Directives::of(&text)));
         self.unindexed.push(file);
