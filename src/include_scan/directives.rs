@@ -92,10 +92,12 @@ impl Directives {
         self.definitions.dedup_by_key(|range| spelled(*range));
     }
 
-    /// The macros it defines, each once.
-    pub(super) fn defined_names(&self) -> impl Iterator<Item = &[u8]> {
+    /// The macros it defines, and all definitions of each, as the text after `#define`.
+    pub(super) fn definitions(&self) -> impl Iterator<Item = (&[u8], impl Iterator<Item = &[u8]>)> {
         let name = |range: &(u32, u32)| definition_name(&self.text, *range);
-        self.definitions.chunk_by(move |one, other| name(one) == name(other)).map(move |same| name(&same[0]))
+        let text = |(start, end): &(u32, u32)| &self.text[*start as usize..*end as usize];
+        let same = self.definitions.chunk_by(move |one, other| name(one) == name(other));
+        same.map(move |ranges| (name(&ranges[0]), ranges.iter().map(text)))
     }
 
     /// The definitions of one macro, each as the text after `#define`.

@@ -7,8 +7,8 @@
 //! - `closure` is the walk: [`Scanner::scan`] turns a [`Query`] into a [`Closure`].
 //! - `search_path` reads the command; `system_dirs` asks the compiler; `resolve` finds names in directories;
 //!   `system_headers` keeps those that servers must have too.
-//! - `macros` expands computed includes; `definition` and `tokens` are what it works with; `answers` remembers the results;
-//!   `effort` limits it all.
+//! - `macros` expands computed includes; `definition` and `tokens` are what it works with; `answers` remembers the results by
+//!   the definitions in `macro_index`; `effort` limits it all.
 //! - `file_cache` remembers what each file says, `directives` and `strings` find it in the text,
 //!   `text` is the lowest layer.
 //! - `tree` is the file system, looked at no more than once in a query.
@@ -28,6 +28,7 @@ mod definition;
 mod directives;
 mod effort;
 mod file_cache;
+mod macro_index;
 mod macros;
 mod resolve;
 mod search_path;
