@@ -387,7 +387,9 @@ fn variables_read(file: &str) -> BTreeSet<String> {
 fn each_program_reads_its_environment_in_one_place() {
     let mut wrong = Vec::new();
     for (name, text) in sources() {
-        if [CLIENT_SETTINGS, DAEMON_OPTIONS, INCLUDE_SERVER_OPTIONS, CHILD_ENVIRONMENT].contains(&name.as_str()) {
+        if [CLIENT_SETTINGS, DAEMON_OPTIONS, INCLUDE_SERVER_OPTIONS, CHILD_ENVIRONMENT]
+            .contains(&name.as_str())
+        {
             continue;
         }
         for (number, line) in code(without_tests(&text)) {
