@@ -23,4 +23,5 @@ mod namespace_root;
 pub mod net;
 pub mod resolve;
 
+pub mod pattern;
 pub mod syslog;
