@@ -6,6 +6,8 @@
 pub mod config;
 pub mod run;
 
+pub mod client;
+pub mod listeners;
 pub mod server;
 
 pub mod connection;
