@@ -13,6 +13,11 @@ pub mod watch;
 pub mod mapped_file;
 pub mod temp;
 
+pub mod confinement;
+pub mod exposure;
+pub mod job_root;
+mod namespace_root;
+
 pub mod net;
 pub mod resolve;
 
