@@ -12,6 +12,7 @@ pub mod server;
 
 pub mod connection;
 
+pub mod debug_info;
 pub mod job;
 pub mod memory;
 pub mod reply;
