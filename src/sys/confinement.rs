@@ -1,7 +1,7 @@
 //! Where a job's compiler runs: new user, mount, pid and ipc namespaces, and a root of the job's own.
 //!
 //! Knows nothing of jobs: it opens a chamber, lets the caller fill its root, and starts a program in it. Unprivileged:
-//! the program keeps our user id and no capabilities. Measurements and alternatives stand in docs/design-notes.md.
+//! the program keeps our user id and no capabilities.
 
 use std::ffi::{CString, OsStr};
 use std::fmt;
@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::sys::child::{Child, Command, Environment, Group, Plan};
@@ -121,7 +122,8 @@ fn advice() -> String {
         fs::read_to_string(format!("/proc/sys/{name}")).is_ok_and(|text| text.trim() == *value)
     });
     let advice = found.map_or(
-        "in a container, its seccomp profile must allow clone with namespaces, mount and pivot_root",
+        "the kernel needs CONFIG_USER_NS; in a container, its seccomp profile must allow clone with namespaces, \
+         mount and pivot_root",
         |(_, _, advice)| advice,
     );
     format!(" ({advice})")
@@ -136,7 +138,8 @@ pub struct Chamber {
     inhabitant: Inhabitant,
     root: JobRoot,
     exposure: Exposure,
-    one_by_one: bool,
+    /// Whether to do as before Linux 5.12; for tests.
+    pub(super) one_by_one: bool,
 }
 
 impl Chamber {
@@ -213,8 +216,10 @@ impl Chamber {
         }
         let target = relative(&directory.path)?;
         let work = format!("{OVERLAY_WORK}/{}", furniture.mounts.len());
-        let made = self.root.unpacker().create_directory(work.as_bytes());
-        made.map_err(|error| unavailable("make an overlay's directory", &error))?;
+        let made = self.root.mount_point(work.as_bytes());
+        if made.map_err(|error| unavailable("make an overlay's directory", &error))? != MountPoint::New {
+            return Err(refused("cannot be overlaid, because the job has a /proc as well"));
+        }
         let mut options = b"userxattr,lowerdir=".to_vec();
         options.extend_from_slice(directory.path.as_os_str().as_bytes());
         options.extend_from_slice(b",upperdir=");
@@ -287,7 +292,7 @@ struct Inhabitant {
     pid: i32,
     /// Whether it is ours no more: waited for, or a program.
     is_settled: bool,
-    handshake: Box<Handshake>,
+    handshake: Arc<Handshake>,
     /// What it runs on.
     _stack: Vec<u128>,
 }
@@ -301,7 +306,7 @@ impl Inhabitant {
         let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
         let maps = [uid, gid].map(|id| text(format!("{id} {id} 1\n")));
         let tmpfs = text(format!("mode=755,size={},nr_inodes={}", limits.bytes, limits.files));
-        let handshake = Box::new(Handshake::new(fd, maps, tmpfs));
+        let handshake = Arc::new(Handshake::new(fd, maps, tmpfs));
         let mut stack: Vec<u128> = Vec::with_capacity(CHILD_STACK_BYTES / size_of::<u128>());
         // SAFETY: the pointer is one past the end of the allocation, aligned to 16 bytes by the element type.
         let stack_top = unsafe { stack.as_mut_ptr().add(stack.capacity()) };
@@ -316,7 +321,7 @@ impl Inhabitant {
                 inhabit,
                 stack_top.cast(),
                 flags | namespaces,
-                ptr::from_ref(&*handshake).cast_mut().cast(),
+                Arc::as_ptr(&handshake).cast_mut().cast(),
                 ptr::null_mut::<libc::pid_t>(),
                 ptr::null_mut::<libc::c_void>(),
                 handshake.turn.as_ptr(),

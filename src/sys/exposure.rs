@@ -273,7 +273,7 @@ mod tests {
         assert!(!none.covers(&home.join("bin/gcc")));
 
         // A larger directory takes the place of what lies in it.
-        assert_eq!(shows(some.with(&[home.clone()]).parts()), [format!("{}/", home.display())]);
+        assert_eq!(shows(some.with(std::slice::from_ref(&home)).parts()), [format!("{}/", home.display())]);
         // A single file is shown alone.
         let file = none.with(&[home.join("gcc/bin/gcc")]);
         assert_eq!(shows(file.parts())[0], place("store/gcc-14/bin/gcc"));

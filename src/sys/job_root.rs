@@ -14,11 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Longest component of a path in bytes: NAME_MAX of Linux.
 const COMPONENT_BYTES_MAX: usize = 255;
+/// Longest path in bytes: PATH_MAX of Linux, without the NUL.
+const PATH_BYTES_MAX: usize = 4095;
+/// Most components of a path. Deeper than source trees are; to make them takes time that grows with the square.
+const COMPONENTS_MAX: usize = 256;
 /// How often a lookup is repeated when the kernel says that a mount or a rename elsewhere disturbed it.
 const LOOKUPS_MAX: usize = 128;
-
-/// Set once openat2 turned out to be missing (before Linux 5.6, or filtered).
-static OPENAT2_MISSING: AtomicBool = AtomicBool::new(false);
 
 /// When a file was last changed, since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct FileTime {
 #[derive(Debug)]
 pub struct JobRoot {
     directory: OwnedFd,
+    /// Set once openat2 turned out to be missing (before Linux 5.6, or filtered).
+    by_components: AtomicBool,
 }
 
 impl JobRoot {
@@ -40,12 +43,12 @@ impl JobRoot {
     pub fn of_directory(path: &Path) -> io::Result<JobRoot> {
         let path = c_string(path.as_os_str().as_bytes())?;
         let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
-        Ok(JobRoot { directory: open_at(libc::AT_FDCWD, &path, flags)? })
+        Ok(JobRoot::of_descriptor(open_at(libc::AT_FDCWD, &path, flags)?))
     }
 
     /// The tree below an open directory.
     pub(super) fn of_descriptor(directory: OwnedFd) -> JobRoot {
-        JobRoot { directory }
+        JobRoot { directory, by_components: AtomicBool::new(false) }
     }
 
     /// Starts to fill the tree.
@@ -103,10 +106,10 @@ impl JobRoot {
 
     /// Opens a plain path below the root, links followed inside the tree only.
     fn open(&self, path: &[u8], flags: libc::c_int) -> io::Result<OwnedFd> {
-        if !OPENAT2_MISSING.load(Ordering::Relaxed) {
+        if !self.by_components.load(Ordering::Relaxed) {
             match self.open_in_root(path, flags) {
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
-                    OPENAT2_MISSING.store(error.raw_os_error() == Some(libc::ENOSYS), Ordering::Relaxed);
+                    self.by_components.store(true, Ordering::Relaxed);
                 }
                 result => return result,
             }
@@ -285,7 +288,11 @@ fn plain(path: &[u8], dot_dot: DotDot) -> io::Result<Vec<u8>> {
     if path.is_empty() {
         return Err(invalid(path, "is empty"));
     }
+    if path.len() > PATH_BYTES_MAX {
+        return Err(invalid(&path[..COMPONENT_BYTES_MAX], "... is over 4095 bytes long"));
+    }
     let mut result = Vec::with_capacity(path.len());
+    let mut components = 0;
     for name in path.split(|byte| *byte == b'/') {
         match name {
             b"" | b"." => continue,
@@ -295,6 +302,10 @@ fn plain(path: &[u8], dot_dot: DotDot) -> io::Result<Vec<u8>> {
             }
             _ if name.contains(&0) => return Err(invalid(path, "holds a NUL byte")),
             _ => {}
+        }
+        components += 1;
+        if components > COMPONENTS_MAX {
+            return Err(invalid(path, "is over 256 directories deep"));
         }
         if !result.is_empty() {
             result.push(b'/');
@@ -339,4 +350,151 @@ fn open_at(directory: RawFd, name: &CString, flags: libc::c_int) -> io::Result<O
 
 fn check(result: libc::c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::temp::TempDir;
+    use std::fs;
+    use std::io::Read;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    /// A tree beside a directory that no peer may reach, looked up with and without openat2.
+    fn trees() -> [(TempDir, JobRoot); 2] {
+        [false, true].map(|by_components| {
+            let place = TempDir::create(&std::env::temp_dir(), "tree", false).unwrap();
+            for name in ["root", "outside"] {
+                fs::create_dir(place.path().join(name)).unwrap();
+            }
+            fs::write(place.path().join("outside/secret"), "secret").unwrap();
+            let root = JobRoot::of_directory(&place.path().join("root")).unwrap();
+            root.by_components.store(by_components, Ordering::Relaxed);
+            (place, root)
+        })
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn read(root: &JobRoot, path: &str) -> Option<String> {
+        let mut text = String::new();
+        root.open_result(path.as_bytes()).unwrap()?.read_to_string(&mut text).unwrap();
+        Some(text)
+    }
+
+    #[test]
+    fn entries_appear_at_their_paths() {
+        let time = FileTime { seconds: 1_234_567_890, nanoseconds: 5 };
+        for (place, root) in trees() {
+            let mut unpacker = root.unpacker();
+            unpacker.create_file(b"/home/x/p/a.c", b"a", Some(time)).unwrap();
+            unpacker.create_file(b"//home/./x/p//b.h", b"b", None).unwrap();
+            unpacker.create_file(b"home/x/q/c.h", b"c", None).unwrap();
+            unpacker.create_link(b"/home/x/link", b"p").unwrap();
+            unpacker.create_directory(b"/home/x/empty/deep").unwrap();
+            unpacker.create_directory(b"/home/x").unwrap();
+            unpacker.create_directory(b"/").unwrap();
+            let home = place.path().join("root/home/x");
+            assert_eq!(names(&home), ["empty", "link", "p", "q"]);
+            assert_eq!(names(&home.join("p")), ["a.c", "b.h"]);
+            let file = fs::metadata(home.join("p/a.c")).unwrap();
+            assert_eq!((file.mtime(), file.mtime_nsec()), (time.seconds, i64::from(time.nanoseconds)));
+            assert_eq!(file.permissions().mode() & 0o133, 0, "executable, or writable for others");
+            assert_eq!(fs::read_link(home.join("link")).unwrap(), Path::new("p"));
+            assert_eq!(read(&root, "/home/x/q/c.h").as_deref(), Some("c"));
+            assert_eq!(read(&root, "/home/x/q/none"), None);
+        }
+    }
+
+    #[test]
+    fn a_later_entry_replaces_a_file_or_link_and_no_directory() {
+        for (place, root) in trees() {
+            let outside = place.path().join("outside/secret");
+            let mut unpacker = root.unpacker();
+            unpacker.create_link(b"/a", outside.as_os_str().as_bytes()).unwrap();
+            unpacker.create_file(b"/a", b"one", None).unwrap();
+            unpacker.create_file(b"/a", b"2", None).unwrap();
+            assert_eq!(read(&root, "/a").as_deref(), Some("2"));
+            unpacker.create_link(b"/a", b"b").unwrap();
+            unpacker.create_link(b"/a", b"c").unwrap();
+            assert_eq!(fs::read_link(place.path().join("root/a")).unwrap(), Path::new("c"));
+            unpacker.create_directory(b"/d").unwrap();
+            assert!(unpacker.create_file(b"/d", b"", None).is_err());
+            assert!(unpacker.create_link(b"/d", b"x").is_err());
+            assert!(unpacker.create_file(b"/d", b"", None).is_err());
+            unpacker.create_file(b"/f", b"", None).unwrap();
+            assert!(unpacker.create_file(b"/f/x", b"", None).is_err());
+            assert_eq!(fs::read_to_string(outside).unwrap(), "secret");
+        }
+    }
+
+    #[test]
+    fn impossible_paths_are_refused() {
+        let long = [b"/a/".as_slice(), &[b'x'; 256]].concat();
+        let (deep, endless) = (b"/x".repeat(257), b"/./".repeat(2000));
+        let paths: [&[u8]; 10] =
+            [b"", b"/../x", b"/a/../b", b"..", b"/a/..", b"/a\0b", b"/a/b\0", &long, &deep, &endless];
+        for (place, root) in trees() {
+            let mut unpacker = root.unpacker();
+            for path in paths {
+                for error in [unpacker.create_file(path, b"", None), unpacker.create_link(path, b"x")] {
+                    let error = error.unwrap_err();
+                    assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{path:?}: {error}");
+                }
+            }
+            for path in [b"/".as_slice(), b"//", b"."] {
+                assert!(unpacker.create_file(path, b"", None).is_err(), "{path:?}");
+            }
+            assert!(unpacker.create_link(b"/a", b"x\0y").is_err());
+            assert_eq!(names(&place.path().join("root")), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn links_stay_inside() {
+        for (place, root) in trees() {
+            let outside = place.path().join("outside");
+            let mut unpacker = root.unpacker();
+            unpacker.create_link(b"/out", outside.as_os_str().as_bytes()).unwrap();
+            unpacker.create_link(b"/up", b"../outside").unwrap();
+            unpacker.create_link(b"/loop", b"loop").unwrap();
+            unpacker.create_link(b"/in", b"/d").unwrap();
+            unpacker.create_file(b"/d/x", b"x", None).unwrap();
+            for path in ["/out/x", "/up/x", "/loop/x"] {
+                assert!(unpacker.create_file(path.as_bytes(), b"", None).is_err(), "{path}");
+                assert!(unpacker.create_directory(path.as_bytes()).is_err(), "{path}");
+            }
+            for path in ["/out/secret", "/up/secret"] {
+                assert!(!matches!(root.open_result(path.as_bytes()), Ok(Some(_))), "{path}");
+            }
+            let _ = unpacker.create_directory(b"/d/../../outside/made");
+            assert_eq!(names(&outside), ["secret"]);
+
+            // A link to a place inside is followed where the kernel can keep us inside, and refused where not.
+            let through = unpacker.create_file(b"/in/y", b"y", None);
+            let can_follow = !root.by_components.load(Ordering::Relaxed);
+            assert_eq!(through.is_ok(), can_follow, "{through:?}");
+            assert_eq!(root.open_result(b"/d/y").unwrap().is_some(), can_follow);
+        }
+    }
+
+    #[test]
+    fn only_a_regular_file_is_a_result() {
+        for (place, root) in trees() {
+            root.unpacker().create_directory(b"/d").unwrap();
+            let fifo = c_string(place.path().join("root/fifo").as_os_str().as_bytes()).unwrap();
+            // SAFETY: the path is NUL-terminated.
+            assert_eq!(unsafe { libc::mkfifo(fifo.as_ptr(), 0o600) }, 0);
+            for path in ["/d", "/fifo", "/", ""] {
+                assert!(root.open_result(path.as_bytes()).is_err(), "{path}");
+            }
+            assert!(root.open_result(b"/none/such").unwrap().is_none());
+        }
+    }
 }

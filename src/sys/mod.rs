@@ -14,6 +14,8 @@ pub mod mapped_file;
 pub mod temp;
 
 pub mod confinement;
+#[cfg(test)]
+mod confinement_cases;
 pub mod exposure;
 pub mod job_root;
 mod namespace_root;
