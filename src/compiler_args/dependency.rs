@@ -121,7 +121,11 @@ mod tests {
             ("gcc -MMD -MFy.d -c d/a.c -o b/a.o", Some("y.d")),
             ("gcc -Wp,-MD,.a.o.d -c d/a.c -o b/a.o", Some(".a.o.d")),
         ] {
-            assert_eq!(dependency_file(&argv(command), OsStr::new("d/a.c")), want.map(OsString::from), "{command}");
+            assert_eq!(
+                dependency_file(&argv(command), OsStr::new("d/a.c")),
+                want.map(OsString::from),
+                "{command}"
+            );
         }
         assert!(implies_dependencies(&argv("gcc -c a.c -MT x")));
         assert!(!implies_dependencies(&argv("gcc -c a.c -MD -MT x")));

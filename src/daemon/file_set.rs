@@ -58,6 +58,16 @@ enum Content {
     Link(u32),
 }
 
+/// What becomes of links to absolute paths.
+#[derive(Clone, Copy, Debug)]
+pub enum Links<'a> {
+    /// They are true where the tree is the root. This machine's system directories are there already, so links to
+    /// them are left out.
+    AsSent,
+    /// The tree is below this directory, and so is what they lead to; but system directories are this machine's.
+    Below(&'a [u8]),
+}
+
 /// Memory for unpacking that a thread uses again and again.
 #[derive(Debug, Default)]
 pub struct Buffers {
@@ -138,10 +148,11 @@ impl FileSet {
     }
 
     /// Makes the tree. `times` are those of the files in order, as far as they were sent; what is unpacked counts
-    /// against `share`. Links to this machine's own system directories are left out: those are there.
+    /// against `share`.
     pub fn unpack(
         &self,
         times: &[FileTime],
+        links: Links<'_>,
         unpacker: &mut Unpacker<'_>,
         buffers: &mut Buffers,
         share: &mut Share,
@@ -156,9 +167,7 @@ impl FileSet {
                 Content::Link(bytes) => {
                     let target = &self.names[name_at..name_at + bytes as usize];
                     name_at += target.len();
-                    if !is_system_link(name, target) {
-                        unpacker.create_link(name, target).map_err(|error| refused(name, &error))?;
-                    }
+                    make_link(name, target, links, unpacker).map_err(|error| refused(name, &error))?;
                 }
                 Content::File(bytes) => {
                     let time = times.next().map(|time| job_root::FileTime {
@@ -166,11 +175,13 @@ impl FileSet {
                         nanoseconds: time.nanoseconds,
                     });
                     let left = UNPACKED_BYTES_MAX - unpacked;
-                    let content = self.body(body_at, bytes, left, buffers).map_err(|fault| fault.refusal(name))?;
+                    let content =
+                        self.body(body_at, bytes, left, buffers).map_err(|fault| fault.refusal(name))?;
                     body_at += u64::from(bytes);
                     unpacked += content.len() as u64;
                     if !share.grow_to(unpacked, memory) {
-                        let text = "this server has no memory left for so many files; other jobs hold all there is";
+                        let text =
+                            "this server has no memory left for so many files; other jobs hold all there is";
                         return Err(Refusal::new(ExitCode::OutOfMemory, text));
                     }
                     unpacker.create_file(name, content, time).map_err(|error| refused(name, &error))?;
@@ -267,6 +278,21 @@ fn is_system_link(name: &[u8], target: &[u8]) -> bool {
     rest.len() < target.len() && name.strip_prefix(b"/").is_some_and(|path| !path.is_empty() && path == rest)
 }
 
+fn make_link(name: &[u8], target: &[u8], links: Links<'_>, unpacker: &mut Unpacker<'_>) -> io::Result<()> {
+    match links {
+        Links::AsSent if is_system_link(name, target) => Ok(()),
+        Links::Below(_) if is_system_link(name, target) => {
+            // Where the job has files of its own below it, those are what counts.
+            let _ = unpacker.create_link(name, name);
+            Ok(())
+        }
+        Links::Below(root) if target.starts_with(b"/") => {
+            unpacker.create_link(name, &[root, target].concat())
+        }
+        Links::AsSent | Links::Below(_) => unpacker.create_link(name, target),
+    }
+}
+
 fn refused(name: &[u8], error: &io::Error) -> Refusal {
     let code = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::OutOfMemory => ExitCode::OutOfMemory,
@@ -279,4 +305,142 @@ fn refused(name: &[u8], error: &io::Error) -> Refusal {
 /// Whether a name belongs to the surroundings of the job, not to its files.
 pub fn is_about_the_job(name: &[u8]) -> bool {
     name.starts_with(surroundings::PREFIX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::lzo::Compressor;
+    use crate::sys::job_root::JobRoot;
+    use crate::sys::temp::TempDir;
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    fn directory() -> TempDir {
+        TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap()
+    }
+
+    fn add(files: &mut FileSet, name: &str, content: &[u8], memory: &Memory) -> Result<(), Refusal> {
+        let body = if content.is_empty() { Vec::new() } else { Compressor::new().compress(content) };
+        files.begin_file(name.as_bytes(), body.len() as u32, memory)?;
+        for part in body.chunks(1000) {
+            files.append(part, &std::env::temp_dir(), memory).unwrap();
+        }
+        Ok(())
+    }
+
+    fn unpack(files: &FileSet, root: &Path, links: Links<'_>, trees: &Memory) -> Result<(), Refusal> {
+        let root = JobRoot::of_directory(root).unwrap();
+        let times = [FileTime { seconds: 1_000_000_000, nanoseconds: 7 }];
+        let (mut buffers, mut share) = (Buffers::default(), Share::default());
+        files.unpack(&times, links, &mut root.unpacker(), &mut buffers, &mut share, trees)
+    }
+
+    #[test]
+    fn files_come_back_from_memory_and_from_the_disk() {
+        let noise: Vec<u8> =
+            (0..300_000u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        for bytes in [1 << 30, 100 << 10] {
+            let memory = Memory::new(bytes);
+            let mut files = FileSet::default();
+            add(&mut files, "/p/a.c", b"int a;", &memory).unwrap();
+            add(&mut files, "/p/sub/noise", &noise, &memory).unwrap();
+            add(&mut files, "/p/empty", b"", &memory).unwrap();
+            files.add_link(b"/p/link", b"/p/sub", &memory).unwrap();
+            files.add_link(b"/usr/include", b"../../../../usr/include", &memory).unwrap();
+            assert_eq!(files.file.is_some(), bytes == 100 << 10);
+            let dir = directory();
+            unpack(&files, dir.path(), Links::AsSent, &Memory::new(1 << 30)).unwrap();
+            let at = |name: &str| dir.path().join(name);
+            assert_eq!(fs::read(at("p/a.c")).unwrap(), b"int a;");
+            let metadata = fs::metadata(at("p/a.c")).unwrap();
+            assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (1_000_000_000, 7));
+            assert_eq!(fs::read(at("p/sub/noise")).unwrap(), noise);
+            assert_eq!(fs::read(at("p/empty")).unwrap(), b"");
+            assert_eq!(fs::read_link(at("p/link")).unwrap(), Path::new("/p/sub"));
+            assert!(!at("usr").exists());
+            let below = directory();
+            unpack(&files, below.path(), Links::Below(b"/r"), &Memory::new(1 << 30)).unwrap();
+            assert_eq!(fs::read_link(below.path().join("p/link")).unwrap(), Path::new("/r/p/sub"));
+            assert_eq!(fs::read_link(below.path().join("usr/include")).unwrap(), Path::new("/usr/include"));
+        }
+    }
+
+    #[test]
+    fn memory_is_given_back() {
+        let (memory, trees) = (Memory::new(1 << 20), Memory::new(1 << 20));
+        let content = vec![b'x'; 1 << 20];
+        for _ in 0..4 {
+            let mut files = FileSet::default();
+            add(&mut files, "/a", &content, &memory).unwrap();
+            unpack(&files, directory().path(), Links::AsSent, &trees).unwrap();
+        }
+        let mut files = FileSet::default();
+        add(&mut files, "/a", &content, &memory).unwrap();
+        add(&mut files, "/b", &content, &memory).unwrap();
+        let refusal = unpack(&files, directory().path(), Links::AsSent, &trees).unwrap_err();
+        assert_eq!(refusal.code, ExitCode::OutOfMemory);
+    }
+
+    #[test]
+    fn names_that_are_none_are_refused() {
+        let memory = Memory::new(1 << 30);
+        for name in ["a", "", "../a", "/a/../../b", "/..", "/a/.."] {
+            let refusal = add(&mut FileSet::default(), name, b"", &memory).unwrap_err();
+            assert!(refusal.reason.contains("bad request: the file name"), "{name}: {refusal}");
+        }
+        for (one, other) in [("/a", "/a/b"), ("/d/e", "/d")] {
+            let mut files = FileSet::default();
+            add(&mut files, one, b"1", &memory).unwrap();
+            add(&mut files, other, b"2", &memory).unwrap();
+            let refusal = unpack(&files, directory().path(), Links::AsSent, &memory).unwrap_err();
+            assert!(refusal.reason.starts_with(&format!("unpack {other} on the server: ")), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn names_and_directories_are_counted_before_they_cost() {
+        let memory = Memory::new(1 << 30);
+        let deep = "/x".repeat(2000);
+        let mut files = FileSet::default();
+        let refusal =
+            (0..FILES).find_map(|number| add(&mut files, &format!("/{number}{deep}"), b"", &memory).err());
+        assert_eq!(refusal.unwrap().code, ExitCode::OutOfMemory);
+        assert!(files.directories <= DIRECTORIES_MAX + 2001);
+        let (mut files, little) = (FileSet::default(), Memory::new(0));
+        let refusal =
+            (0..FILES).find_map(|number| add(&mut files, &format!("/{number}"), b"", &little).err());
+        assert_eq!(refusal.unwrap().code, ExitCode::OutOfMemory);
+        assert!(files.entries.len() < 20_000, "{}", files.entries.len());
+    }
+
+    /// As many as a request may have.
+    const FILES: u32 = 1 << 16;
+
+    #[test]
+    fn directories_are_those_that_are_new() {
+        for (before, name, expected) in [
+            ("", "/a", 1),
+            ("", "/a/b/c", 3),
+            ("/a/b/c", "/a/b/d", 0),
+            ("/a/b/c", "/a/x/d", 1),
+            ("/ab/c", "/a/c", 1),
+        ] {
+            assert_eq!(new_directories(before.as_bytes(), name.as_bytes()), expected, "{before} {name}");
+        }
+    }
+
+    #[test]
+    fn system_links_are_known_by_their_form() {
+        for (name, target, expected) in [
+            ("/usr/include", "../../../usr/include", true),
+            ("/usr/include", "../usr/include", true),
+            ("/usr/include", "/usr/include", false),
+            ("/usr/include", "usr/include", false),
+            ("/usr/include", "../../usr/lib", false),
+            ("/", "../", false),
+        ] {
+            assert_eq!(is_system_link(name.as_bytes(), target.as_bytes()), expected, "{name} {target}");
+        }
+    }
 }

@@ -17,6 +17,7 @@ use crate::daemon::pump_job::{Harvest, PumpJob};
 use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::Output;
 use crate::daemon::system_headers::SystemHeaders;
+use crate::daemon::unpacked::KnownMaps;
 use crate::exit_code::ExitCode;
 use crate::protocol::peer_text::one_line;
 use crate::sys::child::{Child, Environment, Signal};
@@ -46,6 +47,8 @@ pub struct Workshop {
     pub confines: bool,
     /// What is known of this machine's system headers.
     pub system_headers: SystemHeaders,
+    /// What compilers can do about names; asked without `confines`.
+    pub path_maps: KnownMaps,
 }
 
 /// The environments that variables of clients are added to; see [`crate::daemon::surroundings`].

@@ -67,6 +67,11 @@ impl PlainJob {
         Ok((PlainJob { command, files: JobFiles { source, object, directory } }, file))
     }
 
+    /// The judged command.
+    pub fn command(&self) -> &AcceptedCommand {
+        &self.command
+    }
+
     /// Starts the compiler in a process group of its own, in the private directory.
     pub fn launch(self, workshop: &Workshop) -> Result<RunningJob, Refusal> {
         let mut argv = self

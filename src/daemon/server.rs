@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
@@ -16,10 +17,9 @@ use crate::daemon::connection::{Connection, Context, Event, Limits, Next};
 use crate::daemon::job::Workshop;
 use crate::daemon::listeners::Listeners;
 use crate::daemon::refusal::Refusal;
-use crate::daemon::staging::{Staged, Staging};
+use crate::daemon::staging::{Staged, Staging, Tools};
 use crate::daemon::workers::{ConnectionId, Workers};
 use crate::exit_code::ExitCode;
-use crate::protocol::lzo::Compressor;
 use crate::sys::child;
 use crate::sys::net;
 use crate::sys::signal::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGTERM, SignalFile};
@@ -49,7 +49,7 @@ const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Service {
     /// What all jobs share.
-    pub workshop: Workshop,
+    pub workshop: Arc<Workshop>,
     /// What connections are held to.
     pub limits: Limits,
     /// Who may connect.
@@ -80,7 +80,7 @@ pub struct Server {
     clients: HashMap<ConnectionId, Client>,
     next_id: ConnectionId,
     connections_max: usize,
-    compressor: Compressor,
+    tools: Tools,
     buffer: Vec<u8>,
     /// Clients with more to read than their turn allowed.
     unread: Vec<ConnectionId>,
@@ -97,11 +97,12 @@ impl Server {
         let signals = SignalFile::open(&[SIGCHLD, SIGTERM, SIGINT, SIGALRM, SIGHUP])?;
         let signal_fd = signals.file().as_raw_fd();
         poll.registry().register(&mut SourceFd(&signal_fd), SIGNALS, Interest::READABLE)?;
-        let staging = Staging::new(Waker::new(poll.registry(), STAGED)?);
+        let waker = Waker::new(poll.registry(), STAGED)?;
+        let staging = Staging::new(Arc::clone(&service.workshop), waker);
         child::adopt_orphans();
         let descriptors = crate::sys::process::raise_descriptor_limit();
-        // A running job needs three descriptors beside its connection.
-        let reserved = DESCRIPTORS_RESERVED + 3 * service.jobs;
+        // A running job needs four descriptors beside its connection: streams, and its tree.
+        let reserved = DESCRIPTORS_RESERVED + 4 * service.jobs;
         let most = descriptors.saturating_sub(reserved) / DESCRIPTORS_EACH;
         Ok(Server {
             workers: Workers::new(service.jobs),
@@ -113,7 +114,7 @@ impl Server {
             listeners: Listeners::default(),
             clients: HashMap::new(),
             next_id: 0,
-            compressor: Compressor::new(),
+            tools: Tools::default(),
             buffer: vec![0; READ_BYTES],
             unread: Vec::new(),
             next_deadline: None,
@@ -298,10 +299,14 @@ impl Server {
         let mut context = Context {
             workshop: &self.service.workshop,
             limits: &self.service.limits,
-            compressor: &mut self.compressor,
+            compressor: &mut self.tools.compressor,
             now: Instant::now(),
         };
+        let is_launch = matches!(event, Event::Staged(Staged::Launched(_)));
         let next = client.connection.on_event(event, &mut context);
+        if is_launch && !matches!(next, Next::Running(_)) {
+            self.workers.not_started(id);
+        }
         // Before the reply leaves: whoever has it may rely on the job having left nothing behind.
         if let Some(remains) = client.connection.take_remains() {
             self.workers.bury(remains);
@@ -314,7 +319,7 @@ impl Server {
         match next {
             Next::Wait => {}
             Next::Stage(work) => {
-                if let Some(staged) = self.staging.submit(id, work, &mut self.compressor) {
+                if let Some(staged) = self.staging.submit(id, work, &mut self.tools) {
                     self.dispatch(id, Event::Staged(staged));
                 }
             }
@@ -322,7 +327,11 @@ impl Server {
                 self.workers.enqueue(id);
                 self.start_waiting_jobs();
             }
-            Next::Running(pid) => self.workers.started(pid, id),
+            Next::Running(pid) => {
+                if let Some(status) = self.workers.started(pid, id) {
+                    self.dispatch(id, Event::Exited(status));
+                }
+            }
             Next::Send => self.send_to(id),
             Next::Close => self.close(id),
         }
@@ -448,6 +457,7 @@ impl Server {
         let mut events = Events::with_capacity(EVENTS_AT_ONCE);
         while !self.workers.is_idle() && Instant::now() < give_up {
             self.on_signals();
+            self.on_staged();
             while let Some((id, status)) = self.workers.next_exited() {
                 self.dispatch(id, Event::Exited(status));
             }

@@ -110,9 +110,24 @@ mod tests {
     fn what_changes_output_stays_outside() {
         let mut daemons = Environment::default();
         for name in [
-            "PATH", "HOME", "STUB", "LD_LIBRARY_PATH", "_DISTCC_SAFEGUARD", "CPATH", "GCC_EXEC_PREFIX", "LANG",
-            "LC_ALL", "LC_TIME", "TZ", "SOURCE_DATE_EPOCH", "PWD", "DISTCC_HOSTS", "LD_PRELOAD", "TERM",
-            "COLLECT_GCC_OPTIONS", "CLICOLOR_FORCE",
+            "PATH",
+            "HOME",
+            "STUB",
+            "LD_LIBRARY_PATH",
+            "_DISTCC_SAFEGUARD",
+            "CPATH",
+            "GCC_EXEC_PREFIX",
+            "LANG",
+            "LC_ALL",
+            "LC_TIME",
+            "TZ",
+            "SOURCE_DATE_EPOCH",
+            "PWD",
+            "DISTCC_HOSTS",
+            "LD_PRELOAD",
+            "TERM",
+            "COLLECT_GCC_OPTIONS",
+            "CLICOLOR_FORCE",
         ] {
             daemons.set(name, "x".as_ref());
         }
@@ -132,6 +147,9 @@ mod tests {
         let made = environment(&base, Some(&sent), OsStr::new("/real"), OsStr::new("/tmp"));
         assert_eq!(format!("{made:?}").matches("PWD=").count(), 1);
         assert!(format!("{made:?}").contains("PWD=/link"), "{made:?}");
-        assert!(format!("{:?}", environment(&base, None, OsStr::new("/real"), OsStr::new("/t"))).contains("PWD=/real"));
+        assert!(
+            format!("{:?}", environment(&base, None, OsStr::new("/real"), OsStr::new("/t")))
+                .contains("PWD=/real")
+        );
     }
 }

@@ -91,9 +91,9 @@ impl SystemHeaders {
     /// Answers from memory, without looking at any file: `None` if that is not possible.
     pub fn recall(&self, question: &Question, now: Instant) -> Option<Result<(), Refusal>> {
         let known = self.lock();
-        let place =
-            Place { program: question.program.clone(), directories: question.directories.clone() };
-        let known = known.get(&place).filter(|known| now.duration_since(known.checked_at) < CHECK_INTERVAL)?;
+        let place = Place { program: question.program.clone(), directories: question.directories.clone() };
+        let known =
+            known.get(&place).filter(|known| now.duration_since(known.checked_at) < CHECK_INTERVAL)?;
         let mut differs = None;
         for header in &question.headers {
             if *known.fingerprints.get(&header.name)? != header.fingerprint {
@@ -139,7 +139,8 @@ impl SystemHeaders {
     fn remember(&self, place: Place, known: Known) {
         let mut all = self.lock();
         let weight = |known: &Known| known.fingerprints.len() + known.watched.len();
-        let others: usize = all.iter().filter(|(key, _)| **key != place).map(|(_, known)| weight(known)).sum();
+        let others: usize =
+            all.iter().filter(|(key, _)| **key != place).map(|(_, known)| weight(known)).sum();
         if others + weight(&known) > REMEMBERED_MAX {
             // Nobody but a peer who invents names comes here; starting anew costs the others one look.
             all.clear();
@@ -226,7 +227,9 @@ mod tests {
     impl Machine {
         fn new() -> Machine {
             let root = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
-            for (name, content) in [("a/x.h", "one"), ("b/x.h", "two"), ("b/sub/y.h", "three"), ("secret", "s")] {
+            for (name, content) in
+                [("a/x.h", "one"), ("b/x.h", "two"), ("b/sub/y.h", "three"), ("secret", "s")]
+            {
                 let path = root.path().join(name);
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
                 fs::write(path, content).unwrap();
@@ -241,7 +244,11 @@ mod tests {
                 ["a", "b"].map(|name| self.root.path().join(name).into_os_string().into_encoded_bytes());
             let sums = contents.map(|content| content.map(|content| crc32(content.as_bytes())));
             let header = SystemHeader { name: name.into(), fingerprint: surroundings::fingerprint(sums) };
-            Question { program: "/usr/bin/cc".into(), directories: directories.to_vec(), headers: vec![header] }
+            Question {
+                program: "/usr/bin/cc".into(),
+                directories: directories.to_vec(),
+                headers: vec![header],
+            }
         }
 
         fn is_same(&self, name: &str, contents: [Option<&str>; 2]) -> bool {
@@ -328,7 +335,8 @@ mod tests {
             let names = (0..HEADERS_MAX).map(|number| format!("{round}/{number}.h").into_bytes());
             question.headers = names.map(|name| SystemHeader { name, fingerprint: 0 }).collect();
             assert!(machine.headers.compare(question, &machine.exposure).is_err());
-            let remembered: usize = machine.headers.lock().values().map(|known| known.fingerprints.len()).sum();
+            let remembered: usize =
+                machine.headers.lock().values().map(|known| known.fingerprints.len()).sum();
             assert!(remembered <= REMEMBERED_MAX);
         }
     }
