@@ -27,7 +27,7 @@ mod unpacked_text;
 mod words;
 
 pub use compile::{Compile, CompilerOption, Family};
-pub use dependency::DependencyOutput;
+pub use dependency::{DependencyOutput, dependency_file, implies_dependencies};
 pub use gathered::{TextForm, is_about_gathering, is_faithful, unrepeated};
 pub use old_server::refused_word;
 pub use reason::Reason;

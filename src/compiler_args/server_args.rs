@@ -6,11 +6,12 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 
 use super::compile::asks_for_debug_information;
+use super::dependency::{dependency_file, implies_dependencies};
 use super::old_server::is_probe;
 use super::option_table::{Role, find};
 use super::scan::{assembler_writes, is_system_directory, split_wp};
 use super::source_file::{SourceKind, is_source};
-use super::words::{Item, Kind, items};
+use super::words::{Item, Kind, basename, items, with_suffix};
 use crate::exit_code::ExitCode;
 
 /// Why a server does not run a command.
@@ -174,6 +175,23 @@ impl ServerCompile {
     pub fn output(&self) -> &OsStr {
         let outputs = items(&self.argv).filter(|item| item.role() == Role::Output);
         outputs.last().map(|item| item.value()).unwrap_or_default()
+    }
+
+    /// The object file's name, or the one the compiler gives it in its directory.
+    pub fn output_or_default(&self) -> OsString {
+        let suffix = || {
+            let assembles = items(&self.argv).any(|item| item.role() == Role::Assemble);
+            if assembles { ".s" } else { ".o" }
+        };
+        match self.output() {
+            output if output.is_empty() => with_suffix(basename(self.source()), suffix()),
+            output => output.to_owned(),
+        }
+    }
+
+    /// Whether the client will want a dependency file.
+    pub fn wants_dependencies(&self) -> bool {
+        implies_dependencies(&self.argv) || dependency_file(&self.argv, self.source()).is_some()
     }
 
     /// The suffix, with its dot, that a file with the preprocessed source must have.

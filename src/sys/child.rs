@@ -45,10 +45,13 @@ impl Environment {
 
     /// Removes one variable.
     pub fn remove(&mut self, name: &str) {
-        self.entries.retain(|entry| {
-            let bytes = entry.as_bytes();
-            !(bytes.starts_with(name.as_bytes()) && bytes.get(name.len()) == Some(&b'='))
-        });
+        self.retain(|known| known != name.as_bytes());
+    }
+
+    /// Keeps the variables with such names only.
+    pub fn retain(&mut self, is_kept: impl Fn(&[u8]) -> bool) {
+        self.entries
+            .retain(|entry| is_kept(entry.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default()));
     }
 }
 

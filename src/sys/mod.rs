@@ -21,6 +21,7 @@ pub mod job_root;
 mod namespace_root;
 
 pub mod net;
+pub mod open;
 pub mod resolve;
 
 pub mod pattern;
