@@ -17,7 +17,7 @@ mod command;
 mod daemon;
 mod farm;
 pub mod include_server;
-mod pump;
+mod pumped;
 mod sandbox;
 mod tap;
 mod tools;
@@ -25,7 +25,7 @@ mod tree;
 
 pub use command::{Outcome, Run, Running};
 pub use daemon::{Daemon, DaemonBuilder, free_port};
-pub use pump::Pump;
+pub use pumped::Pump;
 pub use sandbox::Sandbox;
 pub use tap::Tap;
 pub use tools::{DEBIAN_DISTCC, DEBIAN_DISTCCD, require};
