@@ -30,6 +30,25 @@ pub struct PumpCommand {
     pub own_words: Option<Vec<OsString>>,
 }
 
+impl PumpCommand {
+    /// The command; or what about it has to be done here.
+    pub fn for_compile(compile: &Compile) -> Result<PumpCommand, String> {
+        let name = compile.compiler();
+        let mut argv =
+            compile.pump_command(Family::of_name(name), None).map_err(|reason| reason.to_string())?;
+        let is_cxx =
+            name.as_bytes().ends_with(b"++") || name.as_bytes().windows(3).any(|part| part == b"++-");
+        let language = if is_cxx { compile.language().with_cxx() } else { compile.language() };
+        let directories = include_variables::as_options(&CompilerPaths::from_environment(), language)?;
+        let own_words = [compile.argv(), &directories].concat();
+        argv.extend(directories);
+        if let Some(word) = compiler_args::refused_word(&argv) {
+            return Err(format!("servers of 3.4 refuse {}", word.display()));
+        }
+        Ok(PumpCommand { own_words: (own_words != argv).then_some(own_words), argv })
+    }
+}
+
 impl RemoteCommands {
     /// The commands as servers may be given them; or why the compilation is better off here.
     pub fn for_compile(session: &Session<'_>, compile: &Compile) -> Result<RemoteCommands, String> {
@@ -69,20 +88,7 @@ impl RemoteCommands {
     /// The command for a server that preprocesses; or what about it has to be done here. `compile` is what these
     /// commands were made for.
     pub fn unpreprocessed(&self, compile: &Compile) -> Result<PumpCommand, String> {
-        let compile = self.resolved.as_ref().unwrap_or(compile);
-        let name = compile.compiler();
-        let mut argv =
-            compile.pump_command(Family::of_name(name), None).map_err(|reason| reason.to_string())?;
-        let is_cxx =
-            name.as_bytes().ends_with(b"++") || name.as_bytes().windows(3).any(|part| part == b"++-");
-        let language = if is_cxx { compile.language().with_cxx() } else { compile.language() };
-        let directories = include_variables::as_options(&CompilerPaths::from_environment(), language)?;
-        let own_words = [compile.argv(), &directories].concat();
-        argv.extend(directories);
-        if let Some(word) = compiler_args::refused_word(&argv) {
-            return Err(format!("servers of 3.4 refuse {}", word.display()));
-        }
-        Ok(PumpCommand { own_words: (own_words != argv).then_some(own_words), argv })
+        PumpCommand::for_compile(self.resolved.as_ref().unwrap_or(compile))
     }
 
     /// The form to preprocess to.
