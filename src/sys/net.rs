@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -217,6 +217,16 @@ pub fn listen_everywhere(port: u16, defer_accept: bool) -> io::Result<TcpListene
         }
         result => result,
     }
+}
+
+/// Opens a listening local socket at a path where there is nothing yet. A path that is too long is
+/// [`io::ErrorKind::InvalidInput`].
+pub fn listen_locally(path: &Path) -> io::Result<UnixListener> {
+    let address = SockAddr::unix(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&address)?;
+    socket.listen(LISTEN_BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// A connected pair of local sockets, one end for a child's standard input and output.
