@@ -29,7 +29,9 @@ impl Background {
     fn end(&self) {
         if let Some(process) = self.process() {
             send_signal("TERM", process);
-            let gone = || !PathBuf::from(format!("/proc/{process}")).exists();
+            // One that has ended and waits to be collected has no command line any more.
+            let command_line = format!("/proc/{process}/cmdline");
+            let gone = || fs::read(&command_line).unwrap_or_default().is_empty();
             wait_until("the end of the background include server", gone);
         }
     }
