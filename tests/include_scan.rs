@@ -1,15 +1,18 @@
 //! Soundness of the include analysis: every file that gcc or clang says it read must be in the answer. Trees are made
 //! for each case; the compilers' own `-M` is the oracle.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use distcc::checksum;
 use distcc::compiler_args::{self, Compile, Verdict};
 use distcc::include_scan::{CannotAnalyse, Closure, IncludeVariables, Query, Scanner};
+use distcc::protocol::surroundings::fingerprint;
 use distcc::sys::temp::TempDir;
 
 const SEARCH_PATH: &str = "/usr/bin:/bin";
@@ -55,7 +58,7 @@ impl Tree {
         command.split(' ').map(|word| word.replace("ROOT", root).into()).collect()
     }
 
-    fn scan(&self, scanner: &mut Scanner, command: &str) -> Result<Closure, CannotAnalyse> {
+    fn scan(&self, scanner: &mut Scanner, command: &str) -> Result<Arc<Closure>, CannotAnalyse> {
         self.scan_with(scanner, command, &IncludeVariables::default())
     }
 
@@ -64,7 +67,7 @@ impl Tree {
         scanner: &mut Scanner,
         command: &str,
         variables: &IncludeVariables,
-    ) -> Result<Closure, CannotAnalyse> {
+    ) -> Result<Arc<Closure>, CannotAnalyse> {
         let argv = self.argv(command);
         scan(scanner, &argv, &self.root, variables)
     }
@@ -99,11 +102,20 @@ fn scan(
     argv: &[OsString],
     directory: &Path,
     variables: &IncludeVariables,
-) -> Result<Closure, CannotAnalyse> {
-    let compiler = Path::new("/usr/bin").join(&argv[0]);
+) -> Result<Arc<Closure>, CannotAnalyse> {
+    scan_by(scanner, &Path::new("/usr/bin").join(&argv[0]), argv, directory, variables)
+}
+
+fn scan_by(
+    scanner: &mut Scanner,
+    compiler: &Path,
+    argv: &[OsString],
+    directory: &Path,
+    variables: &IncludeVariables,
+) -> Result<Arc<Closure>, CannotAnalyse> {
     scanner.scan(&Query {
         compile: &compile(argv),
-        compiler: &compiler,
+        compiler,
         directory,
         variables,
         search_path: OsStr::new(SEARCH_PATH),
@@ -513,6 +525,116 @@ fn nothing_is_read_twice() {
     assert_eq!(scanner.counters().reads, first.reads);
     tree.scan(&mut scanner, "gcc -c c.c").unwrap();
     assert_eq!(scanner.counters().reads, first.reads + 1);
+}
+
+/// A compiler whose own directories are ROOT/sys and ROOT/more, called cc.
+fn own_compiler(tree: &Tree) {
+    let script = "#!/bin/sh\nexec gcc -nostdinc -isystem ROOT/sys -isystem ROOT/more \"$@\"\n";
+    tree.write("cc", script);
+    fs::set_permissions(tree.root.join("cc"), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// What would be compared with a server, by name: a checksum for each directory, `-` where there is no such file.
+fn headers(closure: &Closure) -> BTreeMap<String, String> {
+    let mut shown = BTreeMap::new();
+    for header in &closure.system_headers {
+        let name = str::from_utf8(&header.name).unwrap();
+        let contents = closure.header_directories.iter().map(|directory| fs::read(directory.join(name)).ok());
+        let sums: Vec<_> = contents.map(|content| content.map(|bytes| checksum::crc32(&bytes))).collect();
+        assert_eq!(header.fingerprint, fingerprint(sums.iter().copied()), "{name}");
+        let text = sums.iter().map(|sum| sum.map_or_else(|| "-".to_owned(), |sum| format!("{sum:x}")));
+        let known = shown.insert(name.to_owned(), text.collect::<Vec<_>>().join(" "));
+        assert_eq!(known, None, "{name} is listed twice");
+    }
+    shown
+}
+
+#[test]
+fn names_that_are_looked_up_in_system_directories_are_known() {
+    let tree = Tree::new(&[
+        (
+            "a.c",
+            "#include <x.h>\n#ifdef NO\n#include <none.h>\n#endif\n#if __has_include(<asked.h>)\n#endif\n\
+             #include \"own.h\"\n#define C <sub/c.h>\n#include C\n#include \"both.h\"\n#include <p.h>\n",
+        ),
+        ("own.h", ""),
+        ("i/both.h", ""),
+        ("sys/x.h", "#include \"bits/y.h\"\n#include \"./bits/../z.h\"\n"),
+        ("sys/bits/y.h", "#include \"w.h\"\n#include <x.h>\n"),
+        ("sys/bits/w.h", ""),
+        ("sys/z.h", ""),
+        ("sys/pkg/p.h", "#include \"q.h\"\n"),
+        ("sys/both.h", ""),
+        ("more/x.h", "shadowed"),
+        ("more/q.h", ""),
+        ("more/sub/c.h", ""),
+    ]);
+    own_compiler(&tree);
+    let mut scanner = Scanner::new();
+    let compiler = tree.root.join("cc");
+    let argv = tree.argv("cc -c -Ii -Isys/pkg a.c");
+    let mut scan =
+        || scan_by(&mut scanner, &compiler, &argv, &tree.root, &IncludeVariables::default()).unwrap();
+    let closure = scan();
+    let below = |path: &Path| path.strip_prefix(&tree.root).unwrap().to_str().unwrap().to_owned();
+    let directories: Vec<String> = closure.header_directories.iter().map(|path| below(path)).collect();
+    assert_eq!(directories, ["sys/pkg", "sys", "more"]);
+    assert_eq!(tree.names(&closure), ["a.c", "i/both.h", "own.h"].map(String::from).into());
+    let names = headers(&closure).into_keys().collect::<Vec<_>>();
+    // "both.h" is found before the system's.
+    let want = ["asked.h", "bits/w.h", "bits/y.h", "none.h", "p.h", "q.h", "sub/c.h", "x.h", "z.h"];
+    assert_eq!(names, want);
+    // Files that servers have must be found to have changed as all others.
+    let changes: [(&str, Change); 4] = [
+        ("x.h", |tree| {
+            tree.remove("more/x.h");
+            tree.write("more/x.h", "other");
+        }),
+        ("none.h", |tree| tree.write("more/none.h", "")),
+        ("asked.h", |tree| tree.write("sys/asked.h", "#include <none.h>\n")),
+        ("bits/w.h", |tree| tree.remove("sys/bits/w.h")),
+    ];
+    for (name, change) in changes {
+        std::thread::sleep(std::time::Duration::from_millis(60));
+        let before = headers(&scan());
+        assert_eq!(before, headers(&scan()));
+        change(&tree);
+        let after = headers(&scan());
+        assert_ne!(before[name], after[name], "{name}");
+    }
+}
+
+#[test]
+fn what_was_read_is_known_by_its_number() {
+    let tree = Tree::new(&[
+        ("a.c", "#include \"b.h\"\nasm(\".incbin \\\"c.bin\\\"\");\n"),
+        ("b.h", ""),
+        ("c.bin", "x"),
+    ]);
+    std::thread::sleep(std::time::Duration::from_millis(60));
+    let mut scanner = Scanner::new();
+    let mut scan = || tree.scan(&mut scanner, "gcc -c a.c").unwrap();
+    let first = scan();
+    assert_eq!(first.files, scan().files, "nothing has changed");
+    for file in &first.files {
+        let metadata = fs::metadata(&file.real).unwrap();
+        assert_eq!(file.modified, (metadata.mtime(), metadata.mtime_nsec() as u32));
+        assert_eq!(file.read().unwrap(), Some(fs::read(&file.real).unwrap()));
+    }
+    for name in ["b.h", "c.bin"] {
+        let before = scan();
+        tree.write(name, "/* y */");
+        let of =
+            |closure: &Closure| closure.files.iter().find(|file| file.real.ends_with(name)).unwrap().clone();
+        assert_eq!(of(&before).read().unwrap(), None, "{name} has changed");
+        let after = scan();
+        assert_ne!(of(&before).content, of(&after).content, "{name}");
+        assert_eq!(of(&after).read().unwrap(), Some(b"/* y */".to_vec()));
+        tree.remove(name);
+        assert_eq!(of(&after).read().unwrap(), None, "{name} is gone");
+        tree.write(name, "");
+        std::thread::sleep(std::time::Duration::from_millis(60));
+    }
 }
 
 /// Marsaglia's generator: the same numbers in each run.

@@ -16,6 +16,7 @@ macro_rules! say {
 
 mod distcc;
 mod distccd;
+mod include_server;
 mod pump;
 mod unbuilt;
 
@@ -28,7 +29,7 @@ const APPLETS: &[(&str, Applet)] = &[
     ("distccd", distccd::run),
     ("lsdistcc", unbuilt::run),
     ("pump", pump::run),
-    ("include_server", unbuilt::run),
+    ("include_server", include_server::run),
     ("distccmon-text", unbuilt::run),
     ("update-distcc-symlinks", unbuilt::run),
 ];

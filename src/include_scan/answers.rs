@@ -6,7 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
 
 use super::directives::Target;
-use super::macros::{Expander, Unknown};
+use super::effort::Unknown;
+use super::macros::Expander;
 
 /// How many answers are kept for one expression: translation units differ in what is defined.
 const ANSWERS_PER_EXPRESSION_MAX: usize = 64;
@@ -26,15 +27,19 @@ pub(super) struct Answers {
     known: HashMap<Box<[u8]>, Vec<Answer>>,
 }
 
-/// One set of definitions: hashes are made once for each name.
+/// One set of definitions: hashes are made once for each name. With it goes the work its translation unit may yet take.
 pub(super) struct Definitions<'a> {
     source: &'a mut dyn FnMut(&[u8]) -> BTreeSet<Vec<u8>>,
     hashes: HashMap<Box<[u8]>, u64>,
+    pub(super) tokens_left: usize,
 }
 
 impl<'a> Definitions<'a> {
-    pub(super) fn new(source: &'a mut dyn FnMut(&[u8]) -> BTreeSet<Vec<u8>>) -> Definitions<'a> {
-        Definitions { source, hashes: HashMap::new() }
+    pub(super) fn new(
+        source: &'a mut dyn FnMut(&[u8]) -> BTreeSet<Vec<u8>>,
+        tokens_left: usize,
+    ) -> Definitions<'a> {
+        Definitions { source, hashes: HashMap::new(), tokens_left }
     }
 
     fn of(&mut self, name: &[u8]) -> BTreeSet<Vec<u8>> {
@@ -64,10 +69,15 @@ impl Answers {
             return answer.outcome.clone();
         }
         let mut asked = Vec::new();
-        let outcome = Expander::default().targets(expression, &mut |name| {
+        let mut tokens_left = definitions.tokens_left;
+        let outcome = Expander::default().targets(expression, &mut tokens_left, &mut |name| {
             asked.push(Box::<[u8]>::from(name));
             definitions.of(name)
         });
+        definitions.tokens_left = tokens_left;
+        if outcome == Err(Unknown::Work) {
+            return outcome;
+        }
         let names = asked.into_iter().map(|name| (name.clone(), definitions.hash(&name))).collect();
         if known.len() == ANSWERS_PER_EXPRESSION_MAX {
             known.remove(0);

@@ -211,10 +211,34 @@ impl Scanner<'_> {
 
     fn pragma(&mut self) {
         self.clean_line();
-        let words = self.line.strip_prefix(b"GCC").map(<[u8]>::trim_ascii_start);
+        let line = std::mem::take(&mut self.line);
+        self.pragma_text(&line);
+        self.line = line;
+    }
+
+    /// `GCC dependency "name"` only asks whether a file is newer.
+    fn pragma_text(&mut self, text: &[u8]) {
+        let words = text.trim_ascii_start().strip_prefix(b"GCC").map(<[u8]>::trim_ascii_start);
         if let Some(rest) = words.and_then(|rest| rest.strip_prefix(b"dependency")) {
-            let rest = rest.trim_ascii().to_vec();
-            self.operand(Use::Include, &rest);
+            self.operand(Use::Include, rest.trim_ascii());
+        }
+    }
+
+    /// A string that is a pragma, as `_Pragma` takes it.
+    fn pragma_string(&mut self, literal: &[u8]) {
+        let Some(inside) = literal.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) else {
+            return;
+        };
+        if inside.trim_ascii_start().starts_with(b"GCC") {
+            let escapes = |at: usize| inside[at] == b'\\' && matches!(inside.get(at + 1), Some(b'"' | b'\\'));
+            let mut text = Vec::with_capacity(inside.len());
+            let mut at = 0;
+            while at < inside.len() {
+                at += usize::from(escapes(at));
+                text.push(inside[at]);
+                at += 1;
+            }
+            self.pragma_text(&text);
         }
     }
 
@@ -333,6 +357,7 @@ impl Scanner<'_> {
         };
         if quote == b'"' {
             self.assembler_text(start, self.at);
+            self.pragma_string(&self.text[start..self.at]);
         }
     }
 
@@ -473,6 +498,8 @@ mod tests {
             ("#if __has_include(NAME(1)) && y", "=NAME(1)"),
             ("#embed \"a.bin\" limit(4)", "e\"a.bin\""),
             ("#pragma GCC dependency \"a.y\" rebuild", "\"a.y\""),
+            ("int i; _Pragma(\"GCC dependency \\\"a.y\\\"\")", "\"a.y\""),
+            ("#define D _Pragma ( \"GCC dependency <a.y> x\" )", "<a.y>"),
             ("asm(\".incbin \\\"a.bin\\\"\");", "e\"a.bin\""),
             ("#define A asm(\"x; .include \\\"a.inc\\\"\")", "e\"a.inc\""),
         ]);

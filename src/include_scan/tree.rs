@@ -40,27 +40,34 @@ pub(super) struct Signature {
     device: u64,
     inode: u64,
     size: u64,
-    /// Nanoseconds since 1970.
-    modified: i128,
-    changed: i128,
+    modified: Time,
+    changed: Time,
 }
+
+/// Seconds since 1970 and nanoseconds, as the kernel gives them.
+pub(super) type Time = (i64, u32);
 
 impl Signature {
     pub(super) fn of(metadata: &Metadata) -> Signature {
-        let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
         Signature {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),
-            modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-            changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+            modified: (metadata.mtime(), metadata.mtime_nsec() as u32),
+            changed: (metadata.ctime(), metadata.ctime_nsec() as u32),
         }
+    }
+
+    /// When the content was written.
+    pub(super) fn modified(&self) -> Time {
+        self.modified
     }
 
     /// Whether a later change must show in the signature: it is older than the clock's tick.
     pub(super) fn is_settled(&self, now: SystemTime) -> bool {
-        let newest = self.modified.max(self.changed);
-        let whole = self.modified % 1_000_000_000 == 0 && self.changed % 1_000_000_000 == 0;
+        let (seconds, nanoseconds) = self.modified.max(self.changed);
+        let newest = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+        let whole = self.modified.1 == 0 && self.changed.1 == 0;
         let wait = if whole { WHOLE_SECONDS_NANOSECONDS } else { TICK_NANOSECONDS };
         now.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|now| now.as_nanos() as i128 - newest > wait)
     }
@@ -161,8 +168,11 @@ impl Tree {
         self.entry(id).signature
     }
 
-    /// Declares that everything below a directory is a package manager's.
+    /// Declares that everything below a directory is a package manager's. What administrators install by hand is not.
     pub(super) fn mark_packaged(&mut self, id: EntryId) {
+        if self.path(id).starts_with("/usr/local") {
+            return;
+        }
         let mut open = vec![id];
         while let Some(id) = open.pop() {
             let entry = &mut self.entries[id.0 as usize];
@@ -384,7 +394,10 @@ mod tests {
     #[test]
     fn a_young_directory_vouches_for_nothing() {
         let second = 1_000_000_000;
-        let at = |modified| Signature { device: 1, inode: 1, size: 0, modified, changed: modified };
+        let at = |time: i128| {
+            let modified = ((time / second) as i64, (time % second) as u32);
+            Signature { device: 1, inode: 1, size: 0, modified, changed: modified }
+        };
         let now = |nanoseconds: i128| SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds as u64);
         let young = 100 * second + 1;
         assert!(!at(young).is_settled(now(young + TICK_NANOSECONDS)));

@@ -17,4 +17,5 @@ pub mod temp;
 pub mod net;
 pub mod resolve;
 
+pub mod pattern;
 pub mod syslog;

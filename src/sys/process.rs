@@ -160,11 +160,50 @@ pub fn forget_standard_streams() -> io::Result<()> {
     redirect_to_null(0..2)
 }
 
+/// Lets standard input lead nowhere, while what is said still goes where it was sent; `leave` also leaves the terminal,
+/// for a session of its own.
+pub fn forget_standard_input(leave: bool) -> io::Result<()> {
+    if leave {
+        // SAFETY: no preconditions. It fails only for a group leader, which has no terminal to leave or keeps it.
+        unsafe { libc::setsid() };
+    }
+    redirect_to_null(0..1)
+}
+
+/// The user this process acts as, by number.
+pub fn user() -> u32 {
+    // SAFETY: no preconditions.
+    unsafe { libc::geteuid() }
+}
+
+/// Lets nobody but this user read or write the files that are made from now on.
+pub fn keep_new_files_private() {
+    // SAFETY: no preconditions.
+    unsafe { libc::umask(0o077) };
+}
+
 /// Closes every descriptor but the standard streams, so that neither a daemon nor its compilers hold what they
 /// happened to be started with: the pipe of a script, the terminal of a user. Call it before anything is opened.
 pub fn close_inherited_descriptors() {
-    // SAFETY: by the contract above nobody owns these descriptors. On kernels without the call they stay open.
-    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+    close_range(3, libc::c_uint::MAX);
+}
+
+/// The same, but one that was handed over on purpose stays.
+pub fn close_inherited_descriptors_except(number: i32) {
+    match libc::c_uint::try_from(number) {
+        Ok(kept @ 3..) => {
+            close_range(3, kept - 1);
+            close_range(kept.saturating_add(1), libc::c_uint::MAX);
+        }
+        _ => close_inherited_descriptors(),
+    }
+}
+
+fn close_range(first: libc::c_uint, last: libc::c_uint) {
+    if first <= last {
+        // SAFETY: by the callers' contracts nobody owns these descriptors. On kernels without the call they stay open.
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    }
 }
 
 fn redirect_to_null(streams: std::ops::Range<libc::c_int>) -> io::Result<()> {
