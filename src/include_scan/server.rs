@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -51,10 +51,15 @@ pub fn run(config: Config) -> Result<(), ExitCode> {
             ExitCode::DistccFailed
         }
     };
+    // Before standard input is let go: it may be this descriptor.
+    let build = config.end_of_build.map(process::duplicate_descriptor).transpose().map_err(|error| {
+        log_error!("--exit-on-eof: {error}");
+        ExitCode::BadArguments
+    })?;
     if config.foreground {
         write_pid_file(&config, std::process::id())?;
         process::forget_standard_input(false).map_err(fault("open /dev/null"))?;
-        return serve(config, || {});
+        return serve(config, build, || {});
     }
     let (mut ready, tell) = io::pipe().map_err(fault("make a pipe"))?;
     match process::fork().map_err(fault("fork"))? {
@@ -68,7 +73,7 @@ pub fn run(config: Config) -> Result<(), ExitCode> {
         Fork::Child => {
             drop(ready);
             process::forget_standard_input(true).map_err(fault("leave the terminal"))?;
-            serve(config, move || {
+            serve(config, build, move || {
                 let _ = (&tell).write_all(b"\n");
             })
         }
@@ -94,7 +99,7 @@ struct Threads {
     user: u32,
 }
 
-fn serve(config: Config, ready: impl FnOnce()) -> Result<(), ExitCode> {
+fn serve(config: Config, build: Option<OwnedFd>, ready: impl FnOnce()) -> Result<(), ExitCode> {
     let begin = Instant::now();
     let internal = |error: io::Error| {
         log_error!("start the include server: {error}");
@@ -103,10 +108,6 @@ fn serve(config: Config, ready: impl FnOnce()) -> Result<(), ExitCode> {
     process::raise_descriptor_limit();
     // Before any thread, so that all have the signals blocked.
     let signals = SignalFile::open(&[SIGTERM, SIGINT, SIGHUP]).map_err(internal)?;
-    let build = config.end_of_build.map(process::duplicate_descriptor).transpose().map_err(|error| {
-        log_error!("--exit-on-eof: {error}");
-        ExitCode::BadArguments
-    })?;
     mirror::remove_stale(&config.mirror);
     let sockets = Sockets::bind(&config.socket)?;
     let shared = Arc::new(Shared {
@@ -327,7 +328,7 @@ impl Threads {
 /// What the first thread waits for.
 struct Watch {
     signals: SignalFile,
-    build: Option<std::os::fd::OwnedFd>,
+    build: Option<OwnedFd>,
     idle_timeout: Option<Duration>,
 }
 
