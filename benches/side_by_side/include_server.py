@@ -100,24 +100,29 @@ class IncludeServer:
     def ask(self, questions, language, at_once=1):
         """Seconds of wall time until all are answered, by so many processes; none may be refused."""
         path = self.socket + (".direct" if language == "direct" else "")
+        ready_read, ready_write = os.pipe()
         go_read, go_write = os.pipe()
         children = []
         for first in range(at_once):
             pid = os.fork()
             if pid == 0:
-                os.close(go_write)
                 status = 1
                 try:
+                    os.close(go_write)
+                    os.write(ready_write, b"x")
                     os.read(go_read, 1)
                     status = min(sum(not answered(path, question) for question in questions[first::at_once]), 200)
                 finally:
                     os._exit(status)
             children.append(pid)
-        os.close(go_read)
+        for _ in children:
+            os.read(ready_read, 1)
         began = time.perf_counter()
         os.close(go_write)
         statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
         seconds = time.perf_counter() - began
+        for descriptor in (ready_read, ready_write, go_read):
+            os.close(descriptor)
         if any(statuses):
             raise Failure(f"{self.peer.label}: the include server refused {sum(statuses)} of {len(questions)} commands")
         return seconds

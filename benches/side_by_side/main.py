@@ -129,4 +129,4 @@ def main():
     if target:
         with open(target, "w") as file:
             json.dump(dict(about, rows=[row.as_json() for row in rows], calls=calls), file, indent=1)
-    return int(any(row.target is not None and row.ratio() > row.target for row in rows))
+    return int(any(row.missed() for row in rows))
