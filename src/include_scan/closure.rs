@@ -1,6 +1,6 @@
 //! The walk: from a command to everything its preprocessor could open. Owns all that is remembered between queries.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -319,22 +319,9 @@ impl Walk<'_> {
         loop {
             let before = self.visited.len();
             let nodes = &self.searcher.nodes;
-            let read: HashSet<EntryId> = self.visited.iter().map(|id| nodes[id.0 as usize].file).collect();
-            let view = Arc::clone(&self.searcher.view);
-            let files = &mut *self.files;
-            let mut source = |name: &[u8]| {
-                let mut found: BTreeSet<Vec<u8>> = BTreeSet::new();
-                for file in files.definers(name).to_vec() {
-                    let directives = files.directives(file).filter(|_| read.contains(&file));
-                    found.extend(
-                        directives.iter().flat_map(|known| known.definitions_of(name)).map(<[u8]>::to_vec),
-                    );
-                }
-                found.extend(command.definitions_of(name).map(<[u8]>::to_vec));
-                found.extend(view.macros.definitions_of(name).map(<[u8]>::to_vec));
-                found
-            };
-            let mut definitions = Definitions::new(&mut source, tokens_left);
+            let read = self.visited.iter().map(|id| nodes[id.0 as usize].file);
+            let others = [&command, &self.searcher.view.macros];
+            let mut definitions = Definitions::new(self.files, read, others, tokens_left);
             let computed = self.computed.clone();
             let outcomes: Vec<_> = computed
                 .iter()

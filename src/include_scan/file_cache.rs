@@ -1,6 +1,5 @@
 //! What each file says, and its checksum, remembered for as long as the file stays as it was. Knows no search path.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -9,6 +8,7 @@ use std::time::SystemTime;
 
 use super::FileState;
 use super::directives::Directives;
+use super::macro_index::MacroIndex;
 use super::tree::{EntryId, Signature, Tree};
 use crate::checksum::crc32;
 
@@ -45,9 +45,8 @@ pub(super) struct FileCache {
     /// Files and bytes that this query has read.
     query_files: u64,
     query_bytes: u64,
-    /// The files that define a macro, or once did.
-    definers: HashMap<Box<[u8]>, Vec<EntryId>>,
-    /// Files whose macros are not in `definers` yet: most commands never ask.
+    macros: MacroIndex,
+    /// Files that are not in `macros` yet: most commands never ask.
     unindexed: Vec<EntryId>,
 }
 
@@ -138,19 +137,15 @@ impl FileCache {
         self.known(file)?.directives.as_ref()
     }
 
-    /// The files that may define a macro.
-    pub(super) fn definers(&mut self, name: &[u8]) -> &[EntryId] {
+    /// Which of the files define which macro.
+    pub(super) fn macros(&mut self) -> &mut MacroIndex {
         for file in std::mem::take(&mut self.unindexed) {
-            let Some(known) = self.known.get(file.index()).and_then(Option::as_ref) else { continue };
-            for name in known.directives.iter().flat_map(|directives| directives.defined_names()) {
-                match self.definers.get_mut(name) {
-                    Some(files) if files.contains(&file) => {}
-                    Some(files) => files.push(file),
-                    None => drop(self.definers.insert(name.into(), vec![file])),
-                }
+            let known = self.known.get(file.index()).and_then(Option::as_ref);
+            if let Some(directives) = known.and_then(|known| known.directives.as_ref()) {
+                self.macros.note(file, directives);
             }
         }
-        self.definers.get(name).map_or(&[], Vec::as_slice)
+        &mut self.macros
     }
 }
 

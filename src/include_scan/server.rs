@@ -7,6 +7,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -30,8 +31,10 @@ use crate::{log_error, log_info, log_warning};
 
 /// How often the first thread looks whether the socket is still there.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
-/// Threads that wait on a socket while nothing happens; more are started as they are needed.
-const WAITING_MAX: usize = 4;
+/// Threads of a socket at start; more are started as they are needed.
+const THREADS_AT_START: usize = 2;
+/// Threads that may wait on a socket at the same time; one more ends. As many as a build has jobs, usually.
+const WAITING_MAX: usize = 32;
 /// Most threads of a socket: a connection beyond waits in the kernel's queue.
 const THREADS_MAX: usize = 256;
 /// Stack of a thread, in bytes: expanding macros within macros is recursive.
@@ -198,7 +201,7 @@ impl Sockets {
             let count = AtomicUsize::new(0);
             let listener = Arc::clone(&socket.listener);
             let group = Arc::new(Group { threads: Arc::clone(threads), listener, language, waiting, count });
-            for _ in 0..WAITING_MAX {
+            for _ in 0..THREADS_AT_START {
                 group.add_thread()?;
             }
         }
@@ -217,7 +220,13 @@ impl Socket {
             Ok(_) => {
                 return Err(io::Error::new(io::ErrorKind::AddrInUse, "another include server answers there"));
             }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                // A file that is no socket refuses connections, too.
+                if !fs::metadata(path)?.file_type().is_socket() {
+                    return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something else is there"));
+                }
+                fs::remove_file(path)?;
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
