@@ -15,6 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "daemon",
             "include_scan",
             "monitor",
+            "pump",
             "hosts",
             "compiler_args",
             "protocol",
@@ -28,6 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("daemon", &["compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
     ("include_scan", &["compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
     ("monitor", &["exit_code", "log", "sys"]),
+    ("pump", &["hosts", "exit_code", "log", "sys"]),
     ("hosts", &["protocol", "checksum", "exit_code", "log", "sys"]),
     ("compiler_args", &["exit_code"]),
     ("protocol", &["checksum", "exit_code"]),
@@ -59,10 +61,16 @@ const SAFETY_LINES_MAX: usize = 6;
 /// Names of files that say nothing of what is in them.
 const NAMELESS: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc"];
 
-/// The places that read the environment, one for each program, and the one that hands it on.
-const CLIENT_SETTINGS: &str = "client/settings.rs";
 const DAEMON_OPTIONS: &str = "applets/distccd.rs";
 const INCLUDE_SERVER_OPTIONS: &str = "applets/include_server.rs";
+/// The places that read the environment, one for each program, and the pages that describe what is read.
+const ENVIRONMENTS: &[(&str, &str)] = &[
+    ("man/distcc.1", "client/settings.rs"),
+    ("man/distccd.1", DAEMON_OPTIONS),
+    ("man/include_server.1", INCLUDE_SERVER_OPTIONS),
+    ("man/pump.1", "pump/settings.rs"),
+];
+/// The place that hands the environment on.
 const CHILD_ENVIRONMENT: &str = "sys/child.rs";
 
 fn root() -> &'static Path {
@@ -388,9 +396,7 @@ fn variables_read(file: &str) -> BTreeSet<String> {
 fn each_program_reads_its_environment_in_one_place() {
     let mut wrong = Vec::new();
     for (name, text) in sources() {
-        if [CLIENT_SETTINGS, DAEMON_OPTIONS, INCLUDE_SERVER_OPTIONS, CHILD_ENVIRONMENT]
-            .contains(&name.as_str())
-        {
+        if name == CHILD_ENVIRONMENT || ENVIRONMENTS.iter().any(|(_, file)| *file == name) {
             continue;
         }
         for (number, line) in code(without_tests(&text)) {
@@ -404,11 +410,7 @@ fn each_program_reads_its_environment_in_one_place() {
 
 #[test]
 fn the_manuals_have_the_variables_that_are_read_and_no_others() {
-    for (page, file) in [
-        ("man/distcc.1", CLIENT_SETTINGS),
-        ("man/distccd.1", DAEMON_OPTIONS),
-        ("man/include_server.1", INCLUDE_SERVER_OPTIONS),
-    ] {
+    for (page, file) in ENVIRONMENTS {
         let (without_effect, described): (Vec<_>, Vec<_>) =
             entries(page, "ENVIRONMENT").into_iter().partition(|(_, text)| text.contains("without effect"));
         let names = |entries: Vec<(String, String)>| -> BTreeSet<String> {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::mem;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
@@ -44,6 +44,22 @@ fn usage(who: libc::c_int) -> Usage {
 pub fn is_root() -> bool {
     // SAFETY: neither call has preconditions.
     unsafe { libc::getuid() == 0 || libc::geteuid() == 0 }
+}
+
+/// The user this process acts as, by number.
+pub fn user_id() -> u32 {
+    // SAFETY: no preconditions.
+    unsafe { libc::geteuid() }
+}
+
+/// The width of the terminal that a standard stream leads to; none if it is no terminal, or does not say.
+pub fn terminal_columns(stream: BorrowedFd<'_>) -> Option<u16> {
+    // SAFETY: the structure is plain data and writable for the call.
+    unsafe {
+        let mut size: libc::winsize = mem::zeroed();
+        let result = libc::ioctl(stream.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size);
+        (result == 0 && size.ws_col > 0).then_some(size.ws_col)
+    }
 }
 
 /// A user to become.

@@ -16,6 +16,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("distcc", "distcc"),
     ("distcc-pump", "distcc-pump"),
     ("distccd", "distcc"),
+    ("distcc-pump", "distcc-pump"),
     ("distccmon-text", "distcc"),
     ("g++", "g++"),
     ("gcc", "gcc"),
