@@ -350,7 +350,9 @@ impl Inhabitant {
         // SAFETY: neither call has preconditions.
         let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
         let maps = [uid, gid].map(|id| text(format!("{id} {id} 1\n")));
-        let tmpfs = text(format!("mode=755,size={},nr_inodes={}", limits.bytes, limits.files));
+        // To tmpfs, 0 is no limit.
+        let (bytes, files) = (limits.bytes.max(1), limits.files.max(1));
+        let tmpfs = text(format!("mode=755,size={bytes},nr_inodes={files}"));
         let handshake = Arc::new(Handshake::new(fd, maps, tmpfs));
         let mut stack: Vec<u128> = Vec::with_capacity(CHILD_STACK_BYTES / size_of::<u128>());
         // SAFETY: the pointer is one past the end of the allocation, aligned to 16 bytes by the element type.

@@ -144,6 +144,33 @@ fn nothing_of_the_server_can_be_changed() {
 }
 
 #[test]
+fn namespaces_are_new_and_mounts_are_locked() {
+    for one_by_one in [false, true] {
+        for namespace in ["user", "mnt", "pid", "ipc"] {
+            let Some(mut chamber) = chamber() else { return };
+            chamber.one_by_one = one_by_one;
+            let path = format!("/proc/self/ns/{namespace}");
+            let text = shell(chamber, "/", &format!("readlink {path}"));
+            let ours = fs::read_link(&path).unwrap();
+            assert!(text.starts_with(namespace) && text.trim() != ours.to_str().unwrap(), "{text}");
+        }
+        let mut chamber = chamber().unwrap();
+        chamber.one_by_one = one_by_one;
+        fill(&chamber, &[("/opt/job/a.c", "A\n")]);
+        let text = shell(chamber, "/", "cat /proc/self/mountinfo");
+        for line in text.lines() {
+            let fields: Vec<&str> = line.split(' ').collect();
+            let (place, has) = (fields[4], |flag| fields[5].split(',').any(|word| word == flag));
+            let is_jobs = ["/", "/opt"].contains(&place) || place == "/proc" && one_by_one;
+            assert!(has(if is_jobs { "rw" } else { "ro" }), "{line}");
+            assert!(has("nosuid") && (has("nodev") || place.starts_with("/dev/")), "{line}");
+            assert!(!line.contains("master:") && !line.contains("shared:"), "{line}");
+        }
+        assert!(text.lines().count() > 7, "{text}");
+    }
+}
+
+#[test]
 fn a_jobs_files_may_lie_below_system_directories() {
     let usr = fs::read_dir("/usr").unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir());
     let server = usr.unwrap();
@@ -380,6 +407,10 @@ fn limits_hold_while_unpacking_and_inside() {
     let chamber = chamber_with(&Exposure::of_this_machine(), limits).unwrap();
     let text = shell(chamber, "/tmp", "head -c 2000000 /dev/zero >big; stat -c %s big");
     assert!(text.contains("No space left on device") && text.ends_with("1048576\n"), "{text}");
+
+    // Not even enough for what is ours.
+    let opened = Chamber::open(&Exposure::of_this_machine(), Limits { bytes: 0, files: 0 });
+    assert!(matches!(opened, Err(Failure::Unavailable(_))), "{opened:?}");
 }
 
 #[test]
