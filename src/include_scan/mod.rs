@@ -38,6 +38,7 @@ mod mail;
 mod memo;
 mod mirror;
 mod pool;
+mod remembered;
 mod resolve;
 mod search_path;
 pub mod server;

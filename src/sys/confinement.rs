@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sys::child::{Child, Command, Environment, Group, Plan};
 use crate::sys::exposure::{Exposure, inside};
@@ -30,6 +30,9 @@ const OVERLAY_WORK: &str = "proc/overlay";
 const MOUNTS_MAX: usize = 300;
 /// Bounds of the file system of a chamber that only finds out whether there can be one.
 const PROBE_LIMITS: Limits = Limits { bytes: 1 << 20, files: 1000 };
+
+/// Set when probing found that this machine has no overlays for us.
+static NO_OVERLAYS: AtomicBool = AtomicBool::new(false);
 
 /// Bounds of a job's file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +70,8 @@ fn unavailable(what: &str, error: &io::Error) -> Failure {
 /// What confinement can do on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
-    /// Whether a job's files may lie below exposed directories (overlayfs in a user namespace, since Linux 5.11).
+    /// Whether a job's files below exposed directories are shown by one overlay (overlayfs in a user namespace, since
+    /// Linux 5.11), and not entry by entry, which is slower and not always possible.
     pub overlays: bool,
 }
 
@@ -75,17 +79,19 @@ pub struct Abilities {
 /// administrator can do about it.
 pub fn probe(exposure: &Exposure) -> Result<Abilities, String> {
     try_out(exposure, None).map_err(|failure| format!("{failure}{}", advice()))?;
-    let overlays = exposure
-        .parts()
-        .directories
-        .first()
+    // One without other file systems below it, which keep a directory from being overlaid.
+    let mut directories = exposure.parts().directories.iter();
+    let overlays = directories
+        .find(|directory| directory.submounts.is_empty())
         .is_some_and(|directory| try_out(exposure, Some(&directory.path.join("distcc-probe"))).is_ok());
+    NO_OVERLAYS.store(!overlays, Ordering::Relaxed);
     Ok(Abilities { overlays })
 }
 
 /// Does all but execute a program, with a file at `path` if one is given.
 fn try_out(exposure: &Exposure, path: Option<&Path>) -> Result<(), Failure> {
-    let chamber = Chamber::open(exposure, PROBE_LIMITS)?;
+    let mut chamber = Chamber::open(exposure, PROBE_LIMITS)?;
+    chamber.without_overlays = false;
     if let Some(path) = path {
         let made = chamber.root().unpacker().create_file(path.as_os_str().as_bytes(), b"", None);
         made.map_err(|error| unavailable("make a file", &error))?;
@@ -142,6 +148,8 @@ pub struct Chamber {
     exposure: Exposure,
     /// Whether to do as before Linux 5.12; for tests.
     pub(super) one_by_one: bool,
+    /// Whether to do without overlays.
+    pub(super) without_overlays: bool,
 }
 
 impl Chamber {
@@ -150,7 +158,8 @@ impl Chamber {
     pub fn open(exposure: &Exposure, limits: Limits) -> Result<Chamber, Failure> {
         let (inhabitant, root) = Inhabitant::start(limits)?;
         prepare(&root, exposure).map_err(|error| unavailable("prepare the root", &error))?;
-        Ok(Chamber { inhabitant, root, exposure: exposure.clone(), one_by_one: false })
+        let without_overlays = NO_OVERLAYS.load(Ordering::Relaxed);
+        Ok(Chamber { inhabitant, root, exposure: exposure.clone(), one_by_one: false, without_overlays })
     }
 
     /// The root, to be filled with the job's files.
@@ -214,7 +223,9 @@ impl Chamber {
                 }
                 Ok(())
             }
-            MountPoint::Filled if below.peek().is_none() => self.overlay(path, furniture),
+            MountPoint::Filled if below.peek().is_none() && !self.without_overlays => {
+                self.overlay(path, furniture)
+            }
             // In a user namespace a directory with other file systems below it cannot be part of an overlay.
             MountPoint::Filled => self.expose_entries(path, submounts, furniture),
             // The job's own file or link of that name is what the compiler is to see.
@@ -339,7 +350,9 @@ impl Inhabitant {
         // SAFETY: neither call has preconditions.
         let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
         let maps = [uid, gid].map(|id| text(format!("{id} {id} 1\n")));
-        let tmpfs = text(format!("mode=755,size={},nr_inodes={}", limits.bytes, limits.files));
+        // To tmpfs, 0 is no limit.
+        let (bytes, files) = (limits.bytes.max(1), limits.files.max(1));
+        let tmpfs = text(format!("mode=755,size={bytes},nr_inodes={files}"));
         let handshake = Arc::new(Handshake::new(fd, maps, tmpfs));
         let mut stack: Vec<u128> = Vec::with_capacity(CHILD_STACK_BYTES / size_of::<u128>());
         // SAFETY: the pointer is one past the end of the allocation, aligned to 16 bytes by the element type.
