@@ -95,7 +95,7 @@ impl<'a> Farm<'a> {
         let run = command.dress(self.sandbox.distcc(&command.words).hosts(&self.tap.pump_host()));
         let run = match &self.pump {
             Some(pump) => pump.around(run),
-            None => run,
+            None => run.env_remove("DISTCC_PUMP"),
         };
         let outcome = run.run();
         Done { outcome, tree: self.sandbox.tree() }
