@@ -126,6 +126,10 @@ impl PumpJob {
         let chamber = Chamber::open(&exposure, limits).map_err(|failure| self.obstacle(failure))?;
         let (argv, outputs) = self.words_and_outputs();
         let share = self.fill(chamber.root(), &outputs, Links::AsSent, workshop, buffers)?;
+        for output in outputs.paths().filter(|output| exposure.covers(output)) {
+            // The server has a file of that name, which is not the compiler's to write: the job's own hides it.
+            let _ = chamber.root().unpacker().create_file(output.as_os_str().as_bytes(), b"", None);
+        }
         let streams = Streams::open()?;
         let environment = surroundings::environment(
             self.base_environment(workshop),
@@ -201,7 +205,7 @@ impl PumpJob {
             let text = format!("make the working directory {}: {error}", self.directory.display());
             Refusal::new(ExitCode::ProtocolError, text)
         })?;
-        for output in [Some(&outputs.object), outputs.dependencies.as_ref()].into_iter().flatten() {
+        for output in outputs.paths() {
             // If there can be none, the compiler will say so in its own words.
             let parent = output.parent().unwrap_or(Path::new("/"));
             let _ = unpacker.create_directory(parent.as_os_str().as_bytes());
@@ -215,6 +219,12 @@ impl PumpJob {
 pub(super) struct Outputs {
     pub(super) object: PathBuf,
     pub(super) dependencies: Option<PathBuf>,
+}
+
+impl Outputs {
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        [Some(&self.object), self.dependencies.as_ref()].into_iter().flatten().map(PathBuf::as_path)
+    }
 }
 
 /// A tree with a compiler at work in it, and what is to be taken from it in the end.
