@@ -149,7 +149,7 @@ fn code(sandbox: &Sandbox, object: &str) -> Vec<u8> {
 
 fn gdb(sandbox: &Sandbox, program: &str) -> Outcome {
     require("gdb");
-    let words = ["-batch", "-nx", "-ex", "list main", "-ex", "list part", "-ex", "info source"];
+    let words = ["-batch", "-nx", "-ex", "list main", "-ex", "list part"];
     // From elsewhere: only what the program itself says helps to find the sources.
     sandbox.command("gdb").args(words).args([sandbox.work(program)]).cwd("/").run()
 }
@@ -173,7 +173,11 @@ fn every_mixture_makes_the_program_a_local_build_makes() {
                 build.compile(&words);
                 let way = format!("{mixture:?}: {words:?}");
                 assert!(code(sandbox, "out/main.o") == local.1, "{way}: other code");
-                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                // The compiler of a daemon of 3.4 folds lines at the length of other names.
+                let text = |bytes: &[u8]| {
+                    let text = String::from_utf8_lossy(bytes).into_owned();
+                    if mixture.2 == Ours { text } else { text.replace("\\\n", "").replace("  ", " ") }
+                };
                 assert_eq!(text(&sandbox.read("out/main.d")), text(&local.2), "{way}: dependencies");
                 // Our daemon's compiler sees what a local one sees; a line of text may be in 3.4's way.
                 if mixture.2 == Ours && !option.contains(&work) && !source.contains(&work) {

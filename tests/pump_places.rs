@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use support::{Daemon, Pump, Run, Sandbox, Tap, Tree, require, tree_of};
+use support::{Daemon, DaemonBuilder, Pump, Run, Sandbox, Tap, Tree, require, tree_of};
 
 /// Where sources may be that a compiler's machine has files of its own.
 const PLACES: &[&str] =
@@ -46,7 +46,12 @@ struct Build {
 impl Build {
     /// `path` is where client, include server and daemon look for compilers.
     fn start(sandbox: Sandbox, path: &str) -> Build {
-        let daemon = sandbox.daemon().env("DISTCCD_PATH", path).start();
+        let daemon = sandbox.daemon();
+        Build::with_daemon(sandbox, daemon, path)
+    }
+
+    fn with_daemon(sandbox: Sandbox, daemon: DaemonBuilder, path: &str) -> Build {
+        let daemon = daemon.env("DISTCCD_PATH", path).start();
         let tap = Tap::before(daemon.port());
         let startup = sandbox.applet("pump").args(["--startup"]).hosts(&tap.pump_host()).env("PATH", path);
         let pump = Pump::from(&startup.run());
@@ -140,13 +145,14 @@ fn a_compiler_may_live_outside_usr() {
     let sandbox = Sandbox::new();
     install_compiler(&sandbox.path("toolchain"));
     let path = format!("{}:{SYSTEM_PATH}", sandbox.path("toolchain/bin").display());
-    sandbox.allow_compiler("privatecc");
+    let whole = sandbox.path("toolchain/bin/privatecc").display().to_string();
+    fs::write(sandbox.path("commands"), format!("{whole}\n")).unwrap();
     sandbox.write("a.h", "#include <private-header.h>\n");
     sandbox.write("a.c", "#include <stddef.h>\n#include <stdio.h>\n#include \"a.h\"\nsize_t a = PRIVATE;\n");
-    let build = Build::start(sandbox, &path);
+    let daemon = sandbox.daemon().env("DISTCC_CMDLIST", sandbox.path("commands"));
+    let build = Build::with_daemon(sandbox, daemon.env("DISTCC_CMDLIST_NUMWORDS", "1"), &path);
     let work = build.sandbox.work("");
     build.assert_same(&work, &path, &["privatecc", "-g", "-MD", "-c", "a.c", "-o", "out/a.o"]);
-    let whole = build.sandbox.path("toolchain/bin/privatecc").display().to_string();
     build.assert_same(&work, &path, &[&whole, "-g", "-MD", "-c", "a.c", "-o", "out/a.o"]);
     build.finish();
 }
