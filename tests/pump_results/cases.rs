@@ -281,7 +281,7 @@ pub const LANGUAGES: &[Case] = &[
     ("g++ -c b.C", Server),
     ("gcc -std=c99 -pedantic -Wall -c a.c", Server),
     ("gcc -ansi -c bare.c", Server),
-    ("gcc -c a.s", Here),
+    ("gcc -c as.s", Here),
     ("gcc -c up.S", Here),
     ("gcc -g0 -Iwith-pch -c pre.c", Plain),
     ("g++ -g -include with-pch/pre.h -c empty.cc", Plain),

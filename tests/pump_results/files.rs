@@ -1,6 +1,6 @@
 //! The files that commands are run on. Knows nothing of commands.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -149,7 +149,7 @@ const FILES: &[(&str, &str)] = &[
         "#ifdef WHOLE\n#include \"a.h\"\n#else\n#include \"never-there.h\"\n#endif\nint c = VALUE;\n",
     ),
     ("ready.i", "# 1 \"x.c\"\nint ready = 1;\n"),
-    ("a.s", ".globl s\ns:\n"),
+    ("as.s", ".globl s\ns:\n"),
     ("up.S", "#include \"bare.h\"\n.globl u\nu: .long BARE\n"),
     ("with-pch/pre.h", "#define PRE 9\nstatic inline int pre(void) { return PRE; }\n"),
     ("pre.c", "#include <pre.h>\nint p(void) { return pre(); }\n"),
@@ -166,16 +166,16 @@ const LINKS: &[(&str, &str)] = &[
     ("symlinked-source.c", "sub/lone.c"),
 ];
 
-/// Makes the work directory anew. `precompiled` is the content of a precompiled header beside `with-pch/pre.h`.
-pub fn populate(sandbox: &Sandbox, precompiled: &[u8]) {
-    sandbox.clear_work();
+/// Fills the work directory.
+pub fn populate(sandbox: &Sandbox) {
     let work = sandbox.work("").display().to_string();
     let work = work.trim_end_matches('/');
     for (name, content) in FILES {
         sandbox.write(name, content.replace("{work}", work));
     }
     sandbox.write("latin.c", LATIN);
-    sandbox.write("with-pch/pre.h.gch", precompiled);
+    let precompile = ["-x", "c-header", "with-pch/pre.h", "-o", "with-pch/pre.h.gch"];
+    sandbox.command("gcc").args(precompile).run().assert_quiet_success();
     for name in tree_of(Path::new(work)).0.keys() {
         let file = File::options().append(true).open(sandbox.work(name)).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH + MODIFIED).unwrap();
@@ -186,6 +186,5 @@ pub fn populate(sandbox: &Sandbox, precompiled: &[u8]) {
     for (name, target) in LINKS {
         symlink(target.replace("{work}", work), sandbox.work(name)).unwrap();
     }
-    let _ = fs::remove_file(sandbox.path("link"));
     symlink("work", sandbox.path("link")).unwrap();
 }
