@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::mem;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
@@ -230,6 +230,13 @@ pub fn duplicate_descriptor(number: i32) -> io::Result<OwnedFd> {
         let fd = libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3);
         if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd)) }
     }
+}
+
+/// Lets programs that are started from now on have this descriptor, too, under its number.
+pub fn let_inherit(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: F_SETFD has no memory preconditions.
+    let result = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// A number to shuffle with, different in processes that start at the same time.
