@@ -117,10 +117,10 @@ fn serve(config: Config, ready: impl FnOnce()) -> Result<(), ExitCode> {
         store: Store::new().map_err(internal)?,
         mirror: Mutex::new(Mirror::new(config.mirror)),
         statistics: Mutex::new(Statistics::default()),
+        mailer: config.mail.map(|mail| Mailer::new(mail, &config.search_path)),
     });
-    let mailer = config.mail.map(|mail| Mailer::new(mail, &config.search_path));
     let processors = process::processors_online();
-    let service = Service::new(shared, processors, config.search_path, mailer);
+    let service = Service::new(shared, processors, config.search_path);
     let (active, last) = (AtomicUsize::new(0), AtomicU64::new(0));
     let threads = Arc::new(Threads { service, begin, active, last, user: process::user() });
     sockets.start(&threads).map_err(internal)?;

@@ -13,14 +13,13 @@ use std::time::{Duration, Instant};
 
 use super::analyst::{Analyst, Job, Shared, os_string};
 use super::compose::Composed;
-use super::mail::Mailer;
 use super::pool::Pool;
 use crate::compiler_args;
 use crate::protocol::error::ProtocolError;
 use crate::protocol::include_query::{self, OldQuestion, Question};
 use crate::sys::process::FileIdentity;
 use crate::sys::{child, net};
-use crate::{log_error, log_info, log_warning};
+use crate::{log_info, log_warning};
 
 /// Silence of a client in the middle of its question, or while it does not take its answer, after which it is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(4);
@@ -28,7 +27,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(4);
 const QUESTION_TIME_MAX: Duration = Duration::from_secs(10);
 /// Bytes read at a time: a usual question in one go.
 const READ_BYTES: usize = 64 << 10;
-/// Processor-independent least number of analysts: one slow file system must not stop the others.
+/// Least number of analysts, however few processors there are: one slow file system must not stop the others.
 const ANALYSTS_MIN: usize = 2;
 
 /// What a socket's clients speak.
@@ -46,18 +45,12 @@ pub(super) struct Service {
     pub(super) shared: Arc<Shared>,
     analysts: Pool<Analyst>,
     search_path: OsString,
-    mailer: Option<Mailer>,
 }
 
 impl Service {
     /// A service with at most so many questions analysed at the same time.
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        processors: usize,
-        search_path: OsString,
-        mailer: Option<Mailer>,
-    ) -> Service {
-        Service { shared, analysts: Pool::new(processors.max(ANALYSTS_MIN)), search_path, mailer }
+    pub(super) fn new(shared: Arc<Shared>, processors: usize, search_path: OsString) -> Service {
+        Service { shared, analysts: Pool::new(processors.max(ANALYSTS_MIN)), search_path }
     }
 
     /// Reads a client's question and answers it. An error is the connection's.
@@ -132,10 +125,7 @@ impl Service {
         panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
             let command = argv.join(&b' ');
             let text = format!("internal error at the command: {}", String::from_utf8_lossy(&command));
-            log_error!("{text}");
-            if let Some(mailer) = &self.mailer {
-                mailer.send(&text);
-            }
+            self.shared.report(&text);
             Err("the include server has an internal error, see its messages".into())
         })
     }
