@@ -1,6 +1,6 @@
 //! Sockets: connecting to the first of several addresses that answers, listening, and the options jobs need.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -102,6 +102,36 @@ pub fn write(to: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
 pub fn write_more(to: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_MORE | libc::MSG_NOSIGNAL;
     retry(|| SockRef::from(&to).send_with_flags(bytes, flags), || write_plainly(to, bytes))
+}
+
+/// Most parts of one message (IOV_MAX).
+const PARTS_MAX: usize = 1024;
+
+/// Writes all parts to a socket in order, in as few messages as they fit into.
+pub fn write_parts(to: BorrowedFd<'_>, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+    // An empty part at the end would look like a socket that takes nothing.
+    IoSlice::advance_slices(&mut parts, 0);
+    while !parts.is_empty() {
+        let count = parts.len().min(PARTS_MAX);
+        let more = if count < parts.len() { libc::MSG_MORE } else { 0 };
+        match SockRef::from(&to).send_vectored_with_flags(&parts[..count], libc::MSG_NOSIGNAL | more) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut parts, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Connects to a local socket. The kernel lets us wait in its queue up to `limit`; every later read or write may
+/// take `silence`.
+pub fn connect_local(path: &Path, limit: Duration, silence: Duration) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(limit))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    socket.set_read_timeout(Some(silence))?;
+    Ok(socket.into())
 }
 
 /// Reads some bytes from a socket or pipe; 0 is the end.
@@ -406,6 +436,21 @@ mod tests {
         let listener = listen_everywhere(0, false).unwrap();
         let port = listener.local_addr().unwrap().port();
         Connecting::start(&[SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)]).finish(soon()).unwrap();
+    }
+
+    #[test]
+    fn parts_arrive_in_order_however_many_and_long() {
+        let (mut one, other) = pair().unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            one.read_to_end(&mut bytes).map(|_| bytes)
+        });
+        let texts: Vec<Vec<u8>> = (0..3000_usize).map(|number| vec![number as u8; number % 700]).collect();
+        let mut parts: Vec<IoSlice> = texts.iter().map(|text| IoSlice::new(text)).collect();
+        write_parts(other.as_fd(), &mut parts).unwrap();
+        write_parts(other.as_fd(), &mut [IoSlice::new(b""), IoSlice::new(b"")]).unwrap();
+        drop(other);
+        assert!(reader.join().unwrap().unwrap() == texts.concat());
     }
 
     #[test]

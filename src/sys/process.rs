@@ -46,6 +46,22 @@ pub fn is_root() -> bool {
     unsafe { libc::getuid() == 0 || libc::geteuid() == 0 }
 }
 
+/// The user this process acts as, by number.
+pub fn user_id() -> u32 {
+    // SAFETY: no preconditions.
+    unsafe { libc::geteuid() }
+}
+
+/// The width of the terminal that a standard stream leads to; none if it is no terminal, or does not say.
+pub fn terminal_columns(stream: BorrowedFd<'_>) -> Option<u16> {
+    // SAFETY: the structure is plain data and writable for the call.
+    unsafe {
+        let mut size: libc::winsize = mem::zeroed();
+        let result = libc::ioctl(stream.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size);
+        (result == 0 && size.ws_col > 0).then_some(size.ws_col)
+    }
+}
+
 /// A user to become.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
@@ -94,7 +110,7 @@ pub fn become_user(user: &User) -> io::Result<()> {
 }
 
 /// Which file a path leads to, whatever the path is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileIdentity {
     device: u64,
     inode: u64,
