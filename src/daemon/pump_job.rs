@@ -189,7 +189,7 @@ impl PumpJob {
         &self,
         root: &JobRoot,
         outputs: &Outputs,
-        links: Links<'_>,
+        links: Links,
         workshop: &Workshop,
         buffers: &mut Buffers,
     ) -> Result<Share, Refusal> {
