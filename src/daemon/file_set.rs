@@ -288,7 +288,7 @@ fn make_link(name: &[u8], target: &[u8], links: Links, unpacker: &mut Unpacker<'
             Ok(())
         }
         Links::Relative if target.starts_with(b"/") => {
-            let parts = name.split(|byte| *byte == b'/').filter(|part| !matches!(part, b"" | b"."));
+            let parts = name.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
             let mut relative = b"./".to_vec();
             relative.extend(parts.skip(1).flat_map(|_| *b"../"));
             let below = target.iter().position(|byte| *byte != b'/').unwrap_or(target.len());
