@@ -89,7 +89,7 @@ impl PumpJob {
         let Files { times, directories, headers } = files;
         self.times = times;
         let program = self.command.program.path.clone();
-        (!headers.is_empty()).then(|| Question { program, directories, headers })
+        (!headers.is_empty()).then_some(Question { program, directories, headers })
     }
 
     /// Unpacks the files and starts the compiler.
@@ -245,7 +245,7 @@ impl Harvest {
         Output {
             object: open(&self.outputs.object),
             dependencies: self.outputs.dependencies.as_deref().and_then(open),
-            unpacked: self.unpacked.as_ref().map(|directory| unpacked::root_of(directory)),
+            unpacked: self.unpacked.as_ref().map(unpacked::root_of),
             stdout,
             stderr,
         }
