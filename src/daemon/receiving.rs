@@ -80,6 +80,16 @@ pub enum Request {
     Pump(Box<PumpJob>),
 }
 
+impl Request {
+    /// The judged command.
+    pub fn command(&self) -> &AcceptedCommand {
+        match self {
+            Request::Plain(source) => source.job.command(),
+            Request::Pump(job) => job.command(),
+        }
+    }
+}
+
 /// Why a request is not received to its end.
 #[derive(Debug)]
 pub enum Rejection {
