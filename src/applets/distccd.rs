@@ -344,6 +344,7 @@ fn environment() -> Result<Environment, ExitCode> {
         command_list: path("DISTCC_CMDLIST").map(PathBuf::from),
         command_list_words: number("DISTCC_CMDLIST_NUMWORDS", 1)? as usize,
         save_temps: env::var_os("DISTCC_SAVE_TEMPS").is_some_and(|value| value == "1"),
+        namespaces: env::var_os("DISTCCD_NAMESPACES").is_none_or(|value| value != "0"),
         defer_accept: env::var_os("DISTCC_TCP_DEFER_ACCEPT").is_none_or(|value| value != "0"),
         io_timeout: Duration::from_secs(number("DISTCC_IO_TIMEOUT", IO_SECONDS_DEFAULT)?),
     })

@@ -5,7 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use super::option_table::{DependencyPart, Role};
-use super::words::{Item, basename, with_suffix};
+use super::scan::split_wp;
+use super::words::{Item, basename, items, with_suffix};
 
 /// Where a compilation's dependencies go, and what depends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,5 +73,62 @@ fn split_environment(value: &OsStr) -> (&OsStr, Option<&OsStr>) {
     match bytes.iter().position(|byte| *byte == b' ') {
         Some(blank) => (OsStr::from_bytes(&bytes[..blank]), Some(OsStr::from_bytes(&bytes[blank + 1..]))),
         None => (value, None),
+    }
+}
+
+/// Where a compiler that is given these words writes dependencies; `None` if none are asked for. `source` is the
+/// source among them.
+pub fn dependency_file(argv: &[OsString], source: &OsStr) -> Option<OsString> {
+    let mut request = Request::default();
+    let mut output = None;
+    let argv = split_wp(argv);
+    for item in items(&argv) {
+        request.note(&item);
+        if item.role() == Role::Output {
+            output = Some(item.value().to_owned());
+        }
+    }
+    request.output(source, output.as_deref(), None).map(|found| found.path)
+}
+
+/// Whether the words name a target for dependencies without asking for any: clients of 3.4 whose user set
+/// `DEPENDENCIES_OUTPUT` do, and want what `-MMD` gives.
+pub fn implies_dependencies(argv: &[OsString]) -> bool {
+    let (mut targets, mut requests) = (0, 0);
+    for item in items(argv) {
+        match item.role() {
+            Role::Dependency(DependencyPart::Target | DependencyPart::QuotedTarget) => targets += 1,
+            Role::Dependency(DependencyPart::Request) => requests += 1,
+            _ => {}
+        }
+    }
+    targets > 0 && requests == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::words::argv;
+    use super::*;
+
+    #[test]
+    fn a_servers_compiler_writes_dependencies_where_a_local_one_would() {
+        for (command, want) in [
+            ("gcc -c d/a.c -o b/a.o", None),
+            ("gcc -MT x -c d/a.c -o b/a.o", None),
+            ("gcc -MD -c d/a.c -o b/a.o", Some("b/a.d")),
+            ("gcc -MMD -c d/a.c", Some("a.d")),
+            ("gcc -MD -MF x/y.d -c d/a.c -o b/a.o", Some("x/y.d")),
+            ("gcc -MMD -MFy.d -c d/a.c -o b/a.o", Some("y.d")),
+            ("gcc -Wp,-MD,.a.o.d -c d/a.c -o b/a.o", Some(".a.o.d")),
+        ] {
+            assert_eq!(
+                dependency_file(&argv(command), OsStr::new("d/a.c")),
+                want.map(OsString::from),
+                "{command}"
+            );
+        }
+        assert!(implies_dependencies(&argv("gcc -c a.c -MT x")));
+        assert!(!implies_dependencies(&argv("gcc -c a.c -MD -MT x")));
+        assert!(!implies_dependencies(&argv("gcc -c a.c")));
     }
 }

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use self::DependencyPart::{Detail, File, QuotedTarget, Request, Target};
+use self::Names::{PrefixMap, Source, SystemRoot};
 use self::Role::*;
 
 /// How an option's value is written.
@@ -101,10 +102,30 @@ pub(super) struct OptionRow {
     pub(super) value: Value,
     /// What it means.
     pub(super) role: Role,
+    /// What the value names.
+    pub(super) names: Names,
+}
+
+/// What an option's value names, so that a server can put it where the client's files are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// Nothing, or a file that is the same on all machines, or one that only other roles speak of.
+    Nothing,
+    /// A file or directory that preprocessing reads, or the beginning of such names.
+    Source,
+    /// A directory that takes the place of `/` for the compiler: the client's own, or one that servers have too.
+    SystemRoot,
+    /// `OLD=NEW`: how to write names that begin with OLD.
+    PrefixMap,
 }
 
 const fn row(name: &'static str, value: Value, role: Role) -> OptionRow {
-    OptionRow { name, value, role }
+    OptionRow { name, value, role, names: Names::Nothing }
+}
+
+/// An option of the preprocessor whose value names something.
+const fn naming(names: Names, name: &'static str, value: Value) -> OptionRow {
+    OptionRow { name, value, role: Preprocessor, names }
 }
 
 /// Finds the row for a word that starts with `-`: the longest name that fits.
@@ -155,29 +176,29 @@ pub(super) static OPTIONS: &[OptionRow] = &[
     row("--dumpbase", Value::Separate, SideFile("side files under another name")),
     row("--dumpbase-ext", Value::Separate, SideFile("side files under another name")),
     row("--dumpdir", Value::Separate, SideFile("side files under another name")),
-    row("--embed-dir=", Value::Joined, Preprocessor),
+    naming(Source, "--embed-dir=", Value::Joined),
     row("--gcc-install-dir=", Value::Joined, ToolDirectory),
     row("--gcc-toolchain", Value::Separate, ToolDirectory),
     row("--gcc-toolchain=", Value::Joined, ToolDirectory),
     row("--help", Value::None, Local("prints what this machine's compiler does")),
     row("--help=", Value::Joined, Local("prints what this machine's compiler does")),
     row("--hip-", Value::Joined, Local("compiles for several machines at once")),
-    row("--imacros", Value::Separate, Preprocessor),
-    row("--imacros=", Value::Joined, Preprocessor),
-    row("--include", Value::Separate, Preprocessor),
-    row("--include-directory", Value::Separate, Preprocessor),
-    row("--include-directory-after", Value::Separate, Preprocessor),
-    row("--include-directory-after=", Value::Joined, Preprocessor),
-    row("--include-directory=", Value::Joined, Preprocessor),
-    row("--include-prefix", Value::Separate, Preprocessor),
-    row("--include-prefix=", Value::Joined, Preprocessor),
+    naming(Source, "--imacros", Value::Separate),
+    naming(Source, "--imacros=", Value::Joined),
+    naming(Source, "--include", Value::Separate),
+    naming(Source, "--include-directory", Value::Separate),
+    naming(Source, "--include-directory-after", Value::Separate),
+    naming(Source, "--include-directory-after=", Value::Joined),
+    naming(Source, "--include-directory=", Value::Joined),
+    naming(Source, "--include-prefix", Value::Separate),
+    naming(Source, "--include-prefix=", Value::Joined),
     row("--include-with-prefix", Value::Separate, Preprocessor),
     row("--include-with-prefix-after", Value::Separate, Preprocessor),
     row("--include-with-prefix-after=", Value::Joined, Preprocessor),
     row("--include-with-prefix-before", Value::Separate, Preprocessor),
     row("--include-with-prefix-before=", Value::Joined, Preprocessor),
     row("--include-with-prefix=", Value::Joined, Preprocessor),
-    row("--include=", Value::Joined, Preprocessor),
+    naming(Source, "--include=", Value::Joined),
     row("--language", Value::Separate, Local("is a long spelling that servers do not understand")),
     row("--language=", Value::Joined, Local("is a long spelling that servers do not understand")),
     row("--ld-path=", Value::Joined, Linker),
@@ -204,8 +225,8 @@ pub(super) static OPTIONS: &[OptionRow] = &[
     row("--serialize-diagnostics", Value::Separate, SideFile("diagnostics to a file")),
     row("--specs", Value::Separate, Program("replaces the compiler's rules")),
     row("--specs=", Value::Joined, Program("replaces the compiler's rules")),
-    row("--sysroot", Value::Separate, Preprocessor),
-    row("--sysroot=", Value::Joined, Preprocessor),
+    naming(SystemRoot, "--sysroot", Value::Separate),
+    naming(SystemRoot, "--sysroot=", Value::Joined),
     row("--system-header-prefix=", Value::Joined, Preprocessor),
     row("--target", Value::Separate, Keep),
     row("--trace-includes", Value::None, PreprocessorHere),
@@ -224,10 +245,10 @@ pub(super) static OPTIONS: &[OptionRow] = &[
     row("-CC", Value::None, Local("is meant for preprocessing only")),
     row("-D", Value::Either, Preprocessor),
     row("-E", Value::None, Preprocess),
-    row("-F", Value::Either, Preprocessor),
+    naming(Source, "-F", Value::Either),
     row("-G", Value::Separate, Keep),
     row("-H", Value::None, PreprocessorHere),
-    row("-I", Value::Either, Preprocessor),
+    naming(Source, "-I", Value::Either),
     row("-L", Value::Either, Linker),
     row("-M", Value::Joined, ImpliesPreprocessing),
     row("-MD", Value::None, Dependency(Request)),
@@ -276,7 +297,7 @@ pub(super) static OPTIONS: &[OptionRow] = &[
     row("-c", Value::None, Compile),
     row("-ccc-", Value::Joined, Program("changes how the compiler calls its tools")),
     row("-coverage", Value::None, Profile("writes a coverage notes file here")),
-    row("-cxx-isystem", Value::Either, Preprocessor),
+    naming(Source, "-cxx-isystem", Value::Either),
     row("-d", Value::Joined, SideOutput("dumps of the compiler's passes")),
     row("-dA", Value::None, Keep),
     row("-dD", Value::None, Local("is meant for preprocessing only")),
@@ -321,6 +342,7 @@ pub(super) static OPTIONS: &[OptionRow] = &[
     row("-fdebug-compilation-dir", Value::Separate, Keep),
     row("-fdebug-compilation-dir=", Value::Joined, Keep),
     row("-fdebug-macro", Value::None, Local("records macros, which preprocessing expands")),
+    OptionRow { name: "-fdebug-prefix-map=", value: Value::Joined, role: Keep, names: PrefixMap },
     row("-fdeps-", Value::Joined, SideFile("module dependencies to a file")),
     row("-fdiagnostics-add-output=", Value::Joined, SideFile("diagnostics to a file")),
     row("-fdiagnostics-format=json-file", Value::None, SideOutput("diagnostics to a file")),
@@ -328,12 +350,13 @@ pub(super) static OPTIONS: &[OptionRow] = &[
     row("-fdiagnostics-set-output=", Value::Joined, SideFile("diagnostics to a file")),
     row("-fdirectives-only", Value::None, Local("is meant for preprocessing only")),
     row("-fdump-", Value::Joined, SideOutput("a dump of the compiler's passes")),
+    OptionRow { name: "-ffile-prefix-map=", value: Value::Joined, role: Keep, names: PrefixMap },
     row("-fimplicit-module-maps", Value::Joined, Local("uses modules, which live on this machine")),
     row("-fimplicit-modules", Value::Joined, Local("uses modules, which live on this machine")),
     row("-finput-charset=", Value::Joined, Preprocessor),
     row("-fintegrated-cc1", Value::None, Keep),
     row("-flto", Value::None, Lto),
-    row("-fmacro-prefix-map=", Value::Joined, Preprocessor),
+    naming(PrefixMap, "-fmacro-prefix-map=", Value::Joined),
     row("-fmem-report", Value::None, Local("prints what this machine's compiler does")),
     row("-fmem-report-wpa", Value::None, Local("prints what this machine's compiler does")),
     row("-fmemory-profile-use=", Value::Joined, Local("reads a file of this machine")),
@@ -394,21 +417,21 @@ pub(super) static OPTIONS: &[OptionRow] = &[
     row("-gsplit-dwarf", Value::None, SideOutput("debug information to a .dwo file")),
     row("-gsplit-dwarf=", Value::Joined, SideOutput("debug information to a .dwo file")),
     row("-ibuiltininc", Value::None, Preprocessor),
-    row("-idirafter", Value::Either, Preprocessor),
-    row("-iframework", Value::Either, Preprocessor),
+    naming(Source, "-idirafter", Value::Either),
+    naming(Source, "-iframework", Value::Either),
     row("-iframeworkwithsysroot", Value::Either, Preprocessor),
-    row("-imacros", Value::Either, Preprocessor),
+    naming(Source, "-imacros", Value::Either),
     row("-imultiarch", Value::Separate, Keep),
     row("-imultilib", Value::Either, Preprocessor),
-    row("-include", Value::Either, Preprocessor),
+    naming(Source, "-include", Value::Either),
     row("-include-pch", Value::Separate, Local("uses a precompiled header of this machine")),
     row("-index-store-path", Value::Separate, SideFile("an index")),
     row("-iplugindir=", Value::Joined, Program("loads code into the compiler")),
-    row("-iprefix", Value::Either, Preprocessor),
-    row("-iquote", Value::Either, Preprocessor),
-    row("-isysroot", Value::Either, Preprocessor),
-    row("-isystem", Value::Either, Preprocessor),
-    row("-isystem-after", Value::Either, Preprocessor),
+    naming(Source, "-iprefix", Value::Either),
+    naming(Source, "-iquote", Value::Either),
+    naming(SystemRoot, "-isysroot", Value::Either),
+    naming(Source, "-isystem", Value::Either),
+    naming(Source, "-isystem-after", Value::Either),
     row("-ivfsoverlay", Value::Either, PreprocessorHere),
     row("-iwithprefix", Value::Either, Preprocessor),
     row("-iwithprefixbefore", Value::Either, Preprocessor),
@@ -459,7 +482,7 @@ pub(super) static OPTIONS: &[OptionRow] = &[
     row("-static-libstdc++", Value::None, Linker),
     row("-static-pie", Value::None, Linker),
     row("-stdlib", Value::Joined, Preprocessor),
-    row("-stdlib++-isystem", Value::Either, Preprocessor),
+    naming(Source, "-stdlib++-isystem", Value::Either),
     row("-t", Value::None, Linker),
     row("-target", Value::Separate, Keep),
     row("-traditional", Value::None, Local("preprocesses in a way that cannot be repeated elsewhere")),

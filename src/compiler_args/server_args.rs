@@ -6,11 +6,12 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 
 use super::compile::asks_for_debug_information;
+use super::dependency::{dependency_file, implies_dependencies};
 use super::old_server::is_probe;
-use super::option_table::{DependencyPart, Role, find};
-use super::scan::{assembler_writes, is_system_directory};
+use super::option_table::{Role, find};
+use super::scan::{assembler_writes, is_system_directory, split_wp};
 use super::source_file::{SourceKind, is_source};
-use super::words::{Item, Kind, items};
+use super::words::{Item, Kind, basename, items, with_suffix};
 use crate::exit_code::ExitCode;
 
 /// Why a server does not run a command.
@@ -36,23 +37,15 @@ impl fmt::Display for Refusal {
 /// A command the daemon may run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerCompile {
-    argv: Vec<OsString>,
-    source: usize,
+    pub(super) argv: Vec<OsString>,
+    pub(super) source: usize,
     kind: SourceKind,
     declares_language: bool,
 }
 
-/// A command for a job whose files came with it (protocol version 3).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PumpCommand {
-    /// The words to run.
-    pub argv: Vec<OsString>,
-    /// The target that the client's `-MT` names for the dependency file, to be put back into it.
-    pub target: Option<OsString>,
-}
-
-/// Judges a command, the compiler's name first.
+/// Judges a command, the compiler's name first. As in 3.4, `-Wp,` is divided first: what it holds counts too.
 pub fn check(argv: &[OsString]) -> Result<ServerCompile, Refusal> {
+    let argv = split_wp(argv);
     let compiler = argv.first().ok_or(refuse_command("the command is empty"))?;
     if compiler.is_empty() || compiler.as_bytes().starts_with(b"-") {
         return Err(refuse(compiler, ExitCode::BadArguments, "is no compiler's name"));
@@ -60,7 +53,7 @@ pub fn check(argv: &[OsString]) -> Result<ServerCompile, Refusal> {
     let mut compiles = false;
     let mut source: Option<(usize, SourceKind)> = None;
     let mut declared = None;
-    for item in items(argv) {
+    for item in items(&argv) {
         check_item(&item)?;
         match item.role() {
             Role::Compile | Role::Assemble => compiles = true,
@@ -78,10 +71,10 @@ pub fn check(argv: &[OsString]) -> Result<ServerCompile, Refusal> {
         return Err(refuse_command("neither -c nor -S is given"));
     }
     let (source, kind) = source.ok_or(refuse_command("no source file is named"))?;
-    Ok(ServerCompile { argv: argv.to_vec(), source, kind, declares_language: declared.is_some() })
+    Ok(ServerCompile { argv, source, kind, declares_language: declared.is_some() })
 }
 
-fn refuse(word: &OsStr, code: ExitCode, why: &'static str) -> Refusal {
+pub(super) fn refuse(word: &OsStr, code: ExitCode, why: &'static str) -> Refusal {
     Refusal { code, word: Some(word.to_owned()), why }
 }
 
@@ -150,7 +143,7 @@ fn names_output_file(value: &OsStr) -> bool {
 }
 
 /// Whether an option writes a file whose place the client chose; without it, the object is the same.
-fn writes_to_chosen_place(item: &Item<'_>) -> bool {
+pub(super) fn writes_to_chosen_place(item: &Item<'_>) -> bool {
     match item.role() {
         Role::SideFile(_) => true,
         Role::SideOutput(_) | Role::FileAfterEquals(_) => item.value().as_bytes().contains(&b'/'),
@@ -168,7 +161,7 @@ impl ServerCompile {
         &self.argv[0]
     }
 
-    /// The words as the client sent them.
+    /// The words as the client sent them, with `-Wp,` divided.
     pub fn argv(&self) -> &[OsString] {
         &self.argv
     }
@@ -182,6 +175,23 @@ impl ServerCompile {
     pub fn output(&self) -> &OsStr {
         let outputs = items(&self.argv).filter(|item| item.role() == Role::Output);
         outputs.last().map(|item| item.value()).unwrap_or_default()
+    }
+
+    /// The object file's name, or the one the compiler gives it in its directory.
+    pub fn output_or_default(&self) -> OsString {
+        let suffix = || {
+            let assembles = items(&self.argv).any(|item| item.role() == Role::Assemble);
+            if assembles { ".s" } else { ".o" }
+        };
+        match self.output() {
+            output if output.is_empty() => with_suffix(basename(self.source()), suffix()),
+            output => output.to_owned(),
+        }
+    }
+
+    /// Whether the client will want a dependency file.
+    pub fn wants_dependencies(&self) -> bool {
+        implies_dependencies(&self.argv) || dependency_file(&self.argv, self.source()).is_some()
     }
 
     /// The suffix, with its dot, that a file with the preprocessed source must have.
@@ -225,72 +235,6 @@ impl ServerCompile {
             out.extend(["-x".into(), self.kind.language.preprocessed_name().into()]);
         }
     }
-
-    /// The words to run on the client's own files, which lie below `root`, with the result in `object` and the
-    /// dependencies in `dependencies`.
-    pub fn pump_command(&self, root: &OsStr, object: &OsStr, dependencies: &OsStr) -> PumpCommand {
-        let mut out = vec![self.argv[0].clone()];
-        let mut target = None;
-        let mut asks = false;
-        for item in items(&self.argv) {
-            match item.role() {
-                _ if item.at == self.source => out.push(below(root, item.word)),
-                Role::Output | Role::Dependency(DependencyPart::File) => {}
-                _ if writes_to_chosen_place(&item) => {}
-                Role::Dependency(DependencyPart::Target) if target.is_none() => {
-                    target = Some(item.value().to_owned());
-                }
-                Role::Preprocessor => out.extend(rooted(root, &item, &self.argv)),
-                _ if matches!(item.kind, Kind::Input) => {}
-                role => {
-                    asks |= role == Role::Dependency(DependencyPart::Request);
-                    out.extend_from_slice(&self.argv[item.at..item.at + item.len]);
-                }
-            }
-        }
-        if !asks {
-            out.push("-MMD".into());
-        }
-        out.extend(["-MF".into(), dependencies.to_owned(), "-o".into(), object.to_owned()]);
-        PumpCommand { argv: out, target }
-    }
-}
-
-/// The path below `root` if it is absolute; else the path.
-fn below(root: &OsStr, path: &OsStr) -> OsString {
-    if !path.as_bytes().starts_with(b"/") {
-        return path.to_owned();
-    }
-    let mut made = root.to_owned();
-    made.push(path);
-    made
-}
-
-/// An option that may name a file or directory of the client, with an absolute name put below `root`.
-fn rooted(root: &OsStr, item: &Item<'_>, argv: &[OsString]) -> Vec<OsString> {
-    const NAMES_PATH: [&str; 9] = [
-        "-I",
-        "-include",
-        "-imacros",
-        "-idirafter",
-        "-iprefix",
-        "-iwithprefix",
-        "-iwithprefixbefore",
-        "-isystem",
-        "-iquote",
-    ];
-    let words = &argv[item.at..item.at + item.len];
-    let Kind::Known(row, value) = item.kind else { return words.to_vec() };
-    if !NAMES_PATH.contains(&row.name) {
-        return words.to_vec();
-    }
-    let value = below(root, value);
-    if item.len == 2 {
-        return vec![item.word.to_owned(), value];
-    }
-    let mut word = OsString::from(row.name);
-    word.push(value);
-    vec![word]
 }
 
 #[cfg(test)]
@@ -314,6 +258,7 @@ mod tests {
             ),
             ("clang -serialize-diagnostics a.dia -MJ x.json -c t.c", "clang -c /s.i -o /o.o"),
             ("gcc -MD -MF /etc/x -c t.c", "gcc -c /s.i -o /o.o"),
+            ("gcc -Wp,-MD,/etc/x,-DA -c t.c", "gcc -c /s.i -o /o.o"),
             ("gcc -fdump-tree-all=/etc/x -fopt-info=/x -c t.c", "gcc -c /s.i -o /o.o"),
             ("gcc --param x.c -c t.c", "gcc --param x.c -c /s.i -o /o.o"),
             ("gcc -B/usr/lib/x -c t.c", "gcc -B/usr/lib/x -c /s.i -o /o.o"),
@@ -351,6 +296,7 @@ mod tests {
             ("gcc -c a.c -specs=x", DistccFailed, "-specs=x replaces"),
             ("gcc -c a.c --specs=x", DistccFailed, "--specs=x replaces"),
             ("gcc -c a.c -wrapper sh,-c", DistccFailed, "-wrapper runs"),
+            ("gcc -c a.c -Wp,-M,x", DistccFailed, "-M asks"),
             ("gcc -c a.c @x", DistccFailed, "@x names"),
             ("gcc -c a.c -Wa,@x", DistccFailed, "-Wa,@x names"),
             ("gcc -c a.c -Wa,-a=x", DistccFailed, "-Wa,-a=x lets"),
@@ -378,33 +324,6 @@ mod tests {
     fn the_suffix_follows_the_name() {
         for (command, want) in [("gcc -c a.c", ".i"), ("gcc -c -x c++ a.c", ".i"), ("gcc -S a.M", ".mii")] {
             assert_eq!(check(&argv(command)).unwrap().preprocessed_suffix(), want, "{command}");
-        }
-    }
-
-    #[test]
-    fn a_pump_job_stays_below_its_root() {
-        let cases = [
-            ("gcc -c m.c -o m.o", "gcc -c m.c -MMD -MF /d -o /o", None),
-            (
-                "gcc -I/a -I b -isystem /c -DX=/y -c /p/m.c",
-                "gcc -I/R/a -I b -isystem /R/c -DX=/y -c /R/p/m.c -MMD -MF /d -o /o",
-                None,
-            ),
-            ("gcc -MD -MF x -MT m.o -MT n.o -c m.c", "gcc -MD -MT n.o -c m.c -MF /d -o /o", Some("m.o")),
-            (
-                "gcc -include/a.h -iwithprefixbefore /b -c m.c",
-                "gcc -include/R/a.h -iwithprefixbefore /R/b -c m.c -MMD -MF /d -o /o",
-                None,
-            ),
-        ];
-        for (command, want, target) in cases {
-            let made = check(&argv(command)).unwrap().pump_command(
-                OsStr::new("/R"),
-                OsStr::new("/o"),
-                OsStr::new("/d"),
-            );
-            assert_eq!(made.argv, argv(want), "{command}");
-            assert_eq!(made.target.as_deref(), target.map(OsStr::new), "{command}");
         }
     }
 }

@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 
 use crate::daemon::compilers::{Compilers, Policy};
 use crate::daemon::connection::{Connection, Context, Event, Limits, Next};
-use crate::daemon::job::Workshop;
+use crate::daemon::job::{PumpEnvironments, Workshop};
 use crate::daemon::memory::Memory;
 use crate::daemon::refusal::Refusal;
+use crate::daemon::system_headers::SystemHeaders;
+use crate::daemon::unpacked::KnownMaps;
 use crate::exit_code::ExitCode;
 use crate::protocol::lzo::Compressor;
 use crate::sys::child::Environment;
+use crate::sys::exposure::Exposure;
 use crate::sys::net;
 
 const LIMITS: Limits = Limits { silence: Duration::from_secs(300), job_lifetime: None };
@@ -35,7 +38,13 @@ impl Trickle {
                 temporary: std::env::temp_dir(),
                 save_temps: false,
                 environment: Environment::default(),
+                pump_environments: PumpEnvironments::default(),
                 memory: Memory::new(1 << 20),
+                trees: Memory::new(1 << 20),
+                exposure: Exposure::of_this_machine(),
+                confines: false,
+                system_headers: SystemHeaders::default(),
+                path_maps: KnownMaps::default(),
             },
             compressor: Compressor::new(),
             began: now,

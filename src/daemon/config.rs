@@ -86,6 +86,8 @@ pub struct Environment {
     pub command_list_words: usize,
     /// DISTCC_SAVE_TEMPS.
     pub save_temps: bool,
+    /// DISTCCD_NAMESPACES: compilers of pump jobs have namespaces of their own, where the kernel allows it.
+    pub namespaces: bool,
     /// DISTCC_TCP_DEFER_ACCEPT.
     pub defer_accept: bool,
     /// DISTCC_IO_TIMEOUT: the longest silence of a client.

@@ -1,29 +1,26 @@
 //! The page of one job on the server: one client's states, from the first byte to the summary line.
 //!
 //! ```text
-//! Receiving -> (Staging) -> Waiting -> Compiling -> (Staging) -> Replying -> closed
-//!      \____________ a refusal ____________________________________/    \-> Draining -> closed
+//! Receiving -> (Staging) -> Waiting -> Launching -> Compiling -> (Staging) -> Replying -> closed
+//!      \____________ a refusal _________________________________________________/    \-> Draining -> closed
 //! ```
 //!
 //! Never touches a socket: the server feeds it events and does what it asks for. See "The daemon's loop" in
 //! docs/design-notes.md.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use crate::daemon::job::{AcceptedCommand, Job, Remains, RunningJob, Workshop};
+use crate::daemon::job::{Job, Remains, RunningJob, Workshop};
 use crate::daemon::memory::Share;
+use crate::daemon::receiving::{Receiving, Rejection, Request};
 use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::{Reply, Sent};
 use crate::daemon::staging::{Staged, Work};
 use crate::daemon::summary::Summary;
 use crate::exit_code::{ExitCode, WaitStatus};
-use crate::protocol::limits::RequestLimits;
 use crate::protocol::lzo::Compressor;
-use crate::protocol::packet::HEADER_BYTES;
-use crate::protocol::request::{RequestDecoder, RequestEvent};
 use crate::protocol::{ProtocolError, Version};
 use crate::{log_debug, log_info, log_warning};
 
@@ -99,8 +96,6 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Connection {
     peer: String,
-    /// Set for a client that the access list does not permit.
-    denied: Option<Refusal>,
     version: Version,
     state: State,
     began: Instant,
@@ -115,12 +110,31 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum State {
-    Receiving(Box<Receiving>),
+    /// `compares` while the headers that the job needs are being looked at.
+    Receiving {
+        receiving: Box<Receiving>,
+        compares: bool,
+    },
+    /// Everything is there, but whether the headers are the client's.
+    Comparing(Job),
     Staging,
-    Waiting(Box<Job>),
-    Compiling { running: Box<RunningJob>, began: Instant, cut_short: Option<Cut>, excess: u64 },
-    Replying { reply: Reply, then_drain: bool },
-    Draining { bytes: u64 },
+    Waiting(Job),
+    Launching {
+        cut_short: Option<Cut>,
+    },
+    Compiling {
+        running: Box<RunningJob>,
+        began: Instant,
+        cut_short: Option<Cut>,
+        excess: u64,
+    },
+    Replying {
+        reply: Reply,
+        then_drain: bool,
+    },
+    Draining {
+        bytes: u64,
+    },
     Closed,
 }
 
@@ -131,39 +145,15 @@ enum Cut {
     Lifetime,
 }
 
-#[derive(Debug)]
-struct Receiving {
-    decoder: RequestDecoder,
-    /// A packet header of which only the beginning has come.
-    partial_header: Vec<u8>,
-    command: Option<AcceptedCommand>,
-    body: Option<Body>,
-}
-
-/// The source on its way to the job's directory.
-#[derive(Debug)]
-struct Body {
-    job: Box<Job>,
-    file: File,
-    /// Its length as it travels.
-    bytes: u32,
-}
-
 impl Connection {
     /// A connection that was just made. `denied` answers whatever it asks.
     pub fn new(peer: String, denied: Option<Refusal>, limits: &Limits, now: Instant) -> Connection {
         let transfer_end = now + if denied.is_some() { DENIED_TIME_MAX } else { TRANSFER_TIME_MAX };
-        let receiving = Receiving {
-            decoder: RequestDecoder::new(RequestLimits::default()),
-            partial_header: Vec::new(),
-            command: None,
-            body: None,
-        };
+        let receiving = Box::new(Receiving::new(denied));
         Connection {
             peer,
-            denied,
             version: Version::PLAIN,
-            state: State::Receiving(Box::new(receiving)),
+            state: State::Receiving { receiving, compares: false },
             began: now,
             deadline: transfer_end.min(now + limits.silence),
             transfer_end,
@@ -177,16 +167,18 @@ impl Connection {
     /// Handles one event and says what is to be done.
     pub fn on_event(&mut self, event: Event<'_>, context: &mut Context<'_>) -> Next {
         match (std::mem::replace(&mut self.state, State::Closed), event) {
-            (State::Receiving(receiving), Event::Bytes(bytes)) => self.receive(receiving, bytes, context),
-            (State::Receiving(receiving), Event::HungUp) => self.lost_while_receiving(&receiving),
+            (State::Receiving { receiving, compares }, Event::Bytes(bytes)) => {
+                self.receive(receiving, compares, bytes, context)
+            }
+            (State::Receiving { receiving, .. }, Event::HungUp) => self.lost_while_receiving(&receiving),
             // Nobody is there to be answered in a language we know.
-            (State::Receiving(receiving), Event::TimeOut)
-                if self.denied.is_some() || receiving.decoder.at_start() =>
+            (State::Receiving { receiving, .. }, Event::TimeOut)
+                if receiving.is_denied() || receiving.at_start() =>
             {
                 self.lost_while_receiving(&receiving)
             }
-            (State::Receiving(receiving), Event::TimeOut) => {
-                let what = receiving.decoder.expecting();
+            (State::Receiving { receiving, .. }, Event::TimeOut) => {
+                let what = receiving.expecting();
                 let text = if context.now < self.transfer_end {
                     format!("no byte of {what} for {} s", context.limits.silence.as_secs())
                 } else {
@@ -194,9 +186,31 @@ impl Connection {
                 };
                 self.refuse_and_drain(Refusal::new(ExitCode::Timeout, text), context)
             }
-            (State::Staging, Event::Staged(Staged::Unpacked(job))) => self.unpacked(job, context),
+            (State::Receiving { receiving, .. }, Event::Staged(Staged::Compared(answer))) => match answer {
+                Ok(()) => {
+                    self.state = State::Receiving { receiving, compares: false };
+                    Next::Wait
+                }
+                // At once: the client need not send the rest.
+                Err(refusal) => self.refuse_and_drain(refusal, context),
+            },
+            (State::Comparing(job), Event::Staged(Staged::Compared(answer))) => {
+                self.ready(answer.map(|()| job), context)
+            }
+            (State::Staging, Event::Staged(Staged::Unpacked(job))) => self.ready(job, context),
             (State::Staging, Event::Staged(Staged::Packed(reply))) => self.packed(reply, context),
-            (State::Waiting(job), Event::Slot) => self.start(*job, context),
+            (State::Waiting(job), Event::Slot) => {
+                self.state = State::Launching { cut_short: None };
+                Next::Stage(Work::Launch(job))
+            }
+            (State::Launching { cut_short }, Event::Staged(Staged::Launched(result))) => {
+                self.launched(result, cut_short, context)
+            }
+            (State::Launching { .. }, Event::HungUp) => {
+                // It is on a thread: the compiler is ended as soon as it is known.
+                self.state = State::Launching { cut_short: Some(Cut::Disconnected) };
+                Next::Wait
+            }
             (State::Compiling { running, cut_short, .. }, Event::Exited(status)) => {
                 self.exited(*running, status, cut_short)
             }
@@ -213,7 +227,7 @@ impl Connection {
                 self.summarise("CLI_DISCONN", ExitCode::IoError.number());
                 self.close()
             }
-            (State::Staging | State::Waiting(_), Event::HungUp) => {
+            (State::Staging | State::Comparing(_) | State::Waiting(_), Event::HungUp) => {
                 log_info!("{} went away before its job was started", self.peer);
                 self.summarise("CLI_DISCONN", ExitCode::IoError.number());
                 self.close()
@@ -227,104 +241,69 @@ impl Connection {
         }
     }
 
-    /// Takes the request apart as it arrives.
-    fn receive(&mut self, mut receiving: Box<Receiving>, bytes: &[u8], context: &mut Context<'_>) -> Next {
+    /// Takes in what the client has sent of its request.
+    fn receive(
+        &mut self,
+        mut receiving: Box<Receiving>,
+        mut compares: bool,
+        bytes: &[u8],
+        context: &mut Context<'_>,
+    ) -> Next {
         self.received += bytes.len() as u64;
         self.deadline = self.transfer_end.min(context.now + context.limits.silence);
-        let joined;
-        let mut input = bytes;
-        if !receiving.partial_header.is_empty() {
-            joined = [std::mem::take(&mut receiving.partial_header).as_slice(), bytes].concat();
-            input = &joined;
+        let taken = receiving.take(bytes, &mut self.memory, context.workshop);
+        self.version = receiving.version();
+        if let Some(command) = receiving.command() {
+            self.summary.note_command(command);
         }
-        loop {
-            let (used, event) = match receiving.decoder.next(input) {
-                Ok(step) => step,
-                Err(error) => return self.malformed(&receiving, &error, context),
-            };
-            input = &input[used..];
-            let Some(event) = event else {
-                if used == 0 {
-                    break;
+        let question = receiving.take_question();
+        let mut next = Next::Wait;
+        if let Some(question) = question.filter(|_| taken.is_ok()) {
+            match context.workshop.system_headers.recall(&question, context.now) {
+                Some(Ok(())) => {}
+                Some(Err(refusal)) => return self.refuse_and_drain(refusal, context),
+                None => {
+                    compares = true;
+                    next = Next::Stage(Work::Compare(question));
                 }
-                continue;
-            };
-            match self.on_request_event(&mut receiving, event, context) {
-                Ok(None) => {}
-                Ok(Some(next)) => return next,
-                Err(refusal) => return self.refuse_and_drain(refusal, context),
             }
         }
-        if !self.memory.grow_to(receiving.decoder.arguments_memory(), &context.workshop.memory) {
-            let text = "this server has no memory left for so long a command; clients hold all there is";
-            return self.refuse_and_drain(Refusal::new(ExitCode::OutOfMemory, text), context);
+        match taken {
+            Ok(None) => {
+                self.state = State::Receiving { receiving, compares };
+                next
+            }
+            Ok(Some(request)) => self.received(request, compares.then_some(next), context),
+            Err(Rejection::Refused(refusal)) => self.refuse_and_drain(refusal, context),
+            Err(Rejection::Malformed(error)) => self.malformed(&receiving, &error, context),
         }
-        assert!(input.len() < HEADER_BYTES, "BUG: the decoder left {} bytes unread", input.len());
-        receiving.partial_header = input.to_vec();
-        self.state = State::Receiving(receiving);
-        Next::Wait
     }
 
-    /// One piece of the request. `Some(next)` when the request is complete.
-    fn on_request_event(
-        &mut self,
-        receiving: &mut Receiving,
-        event: RequestEvent<'_>,
-        context: &mut Context<'_>,
-    ) -> Result<Option<Next>, Refusal> {
-        match event {
-            RequestEvent::Version(version) => {
-                self.version = version;
-                if let Some(denied) = self.denied.take() {
-                    return Err(denied);
-                }
-                if version.preprocesses_remotely() {
-                    return Err(Refusal::new(
-                        ExitCode::DistccFailed,
-                        "pump mode is not built into this server yet; take ,cpp out of the client's host list",
-                    ));
-                }
-            }
-            RequestEvent::Arguments(argv) => {
-                let command = AcceptedCommand::judge(argv, context.workshop)?;
-                let [source, object] = command.base_names();
-                log_info!("compile from {source} to {object}");
-                self.summary.compiler = command.compiler_name();
-                self.summary.source = command.source_name();
-                receiving.command = Some(command);
-            }
-            RequestEvent::BodyStart { bytes, .. } => {
-                let command = receiving.command.take().expect("BUG: a body before the arguments");
-                let (job, file) = Job::prepare(command, context.workshop).map_err(no_room)?;
-                receiving.body = Some(Body { job: Box::new(job), file, bytes });
-            }
-            RequestEvent::BodyPart(bytes) => {
-                // Compressed or not: memory for what thousands of clients send at once there is none.
-                let body = receiving.body.as_mut().expect("BUG: a part before its body");
-                body.file.write_all(bytes).map_err(no_room)?;
-            }
-            RequestEvent::BodyEnd => {}
-            RequestEvent::End => {
-                let elapsed = context.now.duration_since(self.began).as_secs_f64();
-                let rate = self.received as f64 / 1024.0 / elapsed.max(1e-6);
-                log_info!("{} bytes received in {elapsed:.6}s, rate {rate:.0}kB/s", self.received);
-                let Body { job, file, bytes } = receiving.body.take().expect("BUG: a request without a body");
-                self.state = State::Staging;
-                return Ok(Some(if self.version.compresses() && bytes > 0 {
-                    Next::Stage(Work::Unpack { job, file, bytes })
+    /// The request is complete. `compares` is what to do while its headers are still being compared.
+    fn received(&mut self, request: Request, compares: Option<Next>, context: &mut Context<'_>) -> Next {
+        let elapsed = context.now.duration_since(self.began).as_secs_f64();
+        let rate = self.received as f64 / 1024.0 / elapsed.max(1e-6);
+        log_info!("{} bytes received in {elapsed:.6}s, rate {rate:.0}kB/s", self.received);
+        self.summary.note_command(request.command());
+        match (request, compares) {
+            (Request::Plain(source), _) => {
+                if self.version.compresses() && source.bytes > 0 {
+                    self.state = State::Staging;
+                    Next::Stage(Work::Unpack(source))
                 } else {
-                    self.unpacked(Ok(job), context)
-                }));
+                    self.ready(Ok(Job::Plain(source.job)), context)
+                }
             }
-            RequestEvent::Directory(_) | RequestEvent::FileCount(_) | RequestEvent::Link { .. } => {
-                unreachable!("BUG: version 3 is refused before its files arrive")
+            (Request::Pump(job), None) => self.ready(Ok(Job::Pump(job)), context),
+            (Request::Pump(job), Some(next)) => {
+                self.state = State::Comparing(Job::Pump(job));
+                next
             }
         }
-        Ok(None)
     }
 
-    /// The source is in place: the job waits for its turn.
-    fn unpacked(&mut self, job: Result<Box<Job>, Refusal>, context: &mut Context<'_>) -> Next {
+    /// The job has all it needs, and waits for its turn.
+    fn ready(&mut self, job: Result<Job, Refusal>, context: &mut Context<'_>) -> Next {
         match job {
             Ok(job) => {
                 self.state = State::Waiting(job);
@@ -334,23 +313,32 @@ impl Connection {
         }
     }
 
-    /// It is the job's turn.
-    fn start(&mut self, job: Job, context: &mut Context<'_>) -> Next {
-        match job.start(context.workshop) {
-            Ok(running) => {
+    /// The compiler was started, or could not be.
+    fn launched(
+        &mut self,
+        result: Result<RunningJob, Refusal>,
+        cut_short: Option<Cut>,
+        context: &mut Context<'_>,
+    ) -> Next {
+        match (result, cut_short) {
+            (Ok(running), cut_short) => {
+                if cut_short.is_some() {
+                    log_info!("{} went away; its compiler is ended", self.peer);
+                    running.kill();
+                }
                 let pid = running.pid();
                 if let Some(lifetime) = context.limits.job_lifetime {
                     self.deadline = context.now + lifetime;
                 }
-                self.state = State::Compiling {
-                    running: Box::new(running),
-                    began: context.now,
-                    cut_short: None,
-                    excess: 0,
-                };
+                let (running, began) = (Box::new(running), context.now);
+                self.state = State::Compiling { running, began, cut_short, excess: 0 };
                 Next::Running(pid)
             }
-            Err(refusal) => self.refuse(refusal, false, context),
+            (Err(refusal), None) => self.refuse(refusal, false, context),
+            (Err(_), Some(_)) => {
+                self.summarise("CLI_DISCONN", ExitCode::IoError.number());
+                self.close()
+            }
         }
     }
 
@@ -489,7 +477,7 @@ impl Connection {
 
     /// The client's bytes are no request. Before the version is known there is no language to answer in.
     fn malformed(&mut self, receiving: &Receiving, error: &ProtocolError, context: &mut Context<'_>) -> Next {
-        if receiving.decoder.at_start() {
+        if receiving.at_start() {
             log_warning!("{} does not speak distcc's protocol: {error}", self.peer);
             self.summarise("REJ_BAD_REQ", error.exit_code().number());
             return self.close();
@@ -499,7 +487,7 @@ impl Connection {
 
     fn lost_while_receiving(&mut self, receiving: &Receiving) -> Next {
         let nothing_came = self.received == 0;
-        let what = receiving.decoder.expecting();
+        let what = receiving.expecting();
         log_info!("the connection to {} ended before {what} was received", self.peer);
         let code = if nothing_came { ExitCode::Truncated } else { ExitCode::IoError };
         self.summarise(if nothing_came { "OTHER" } else { "CLI_DISCONN" }, code.number());
@@ -519,7 +507,7 @@ impl Connection {
     /// When this connection must be looked at even if nothing happens; never, while it waits for its compiler.
     pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
         match &self.state {
-            State::Receiving(_) | State::Replying { .. } | State::Draining { .. } => Some(self.deadline),
+            State::Receiving { .. } | State::Replying { .. } | State::Draining { .. } => Some(self.deadline),
             State::Compiling { cut_short: None, .. } if limits.job_lifetime.is_some() => Some(self.deadline),
             _ => None,
         }
@@ -527,15 +515,19 @@ impl Connection {
 
     /// Whether no compiler was started for it yet, so that its client can go elsewhere if this server stops.
     pub fn is_unstarted(&self) -> bool {
-        !matches!(self.state, State::Compiling { .. } | State::Replying { .. })
+        !matches!(self.state, State::Launching { .. } | State::Compiling { .. } | State::Replying { .. })
             && self.summary.status.is_none()
     }
 
     /// Ends the compiler, if one runs; its end is reported as any other.
     pub fn kill_compiler(&mut self) {
-        if let State::Compiling { running, cut_short, .. } = &mut self.state {
-            running.kill();
-            cut_short.get_or_insert(Cut::Disconnected);
+        match &mut self.state {
+            State::Compiling { running, cut_short, .. } => {
+                running.kill();
+                cut_short.get_or_insert(Cut::Disconnected);
+            }
+            State::Launching { cut_short } => *cut_short = Some(Cut::Disconnected),
+            _ => {}
         }
     }
 
@@ -548,11 +540,4 @@ impl Connection {
     pub fn log_summary(&self, now: Instant) {
         self.summary.log(&self.peer, now.duration_since(self.began));
     }
-}
-
-fn no_room(error: io::Error) -> Refusal {
-    Refusal::new(
-        ExitCode::IoError,
-        format!("write a temporary file on the server: {error} (see TMPDIR and its disk)"),
-    )
 }

@@ -1,23 +1,28 @@
-//! One compile on the server: its private directory, its command, its process's surroundings.
+//! One compile on the server, from the judged command to what the compiler left. Of preprocessed text it is a
+//! [`PlainJob`], of the client's own files a [`PumpJob`]; whoever moves it along need not know which.
 //!
-//! Knows files and compilers; nothing of the socket, the protocol's bytes or the other jobs.
+//! Knows compilers; nothing of the socket, the protocol's bytes or the other jobs.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::compiler_args::{self, ServerCompile};
 use crate::daemon::compilers::{Compilers, Program};
+use crate::daemon::file_set::Buffers;
 use crate::daemon::memory::Memory;
+use crate::daemon::plain_job::{JobFiles, PlainJob};
+use crate::daemon::pump_job::{Harvest, PumpJob};
 use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::Output;
+use crate::daemon::system_headers::SystemHeaders;
+use crate::daemon::unpacked::KnownMaps;
 use crate::exit_code::ExitCode;
 use crate::protocol::peer_text::one_line;
-use crate::sys::child::{Child, Command, Environment, Group, Signal};
-use crate::sys::temp::{self, TempDir};
+use crate::sys::child::{Child, Environment, Signal};
+use crate::sys::exposure::Exposure;
+use crate::sys::temp;
 
 /// What every job on this server has in common.
 #[derive(Debug)]
@@ -28,17 +33,38 @@ pub struct Workshop {
     pub temporary: PathBuf,
     /// DISTCC_SAVE_TEMPS: leave them there.
     pub save_temps: bool,
-    /// The environment of every compiler.
+    /// The environment of compilers of preprocessed text.
     pub environment: Environment,
+    /// That of compilers of a client's own files, with and without variables from the client.
+    pub pump_environments: PumpEnvironments,
     /// What clients may make the server hold.
     pub memory: Memory,
+    /// What the unpacked files of jobs may take.
+    pub trees: Memory,
+    /// What of this machine confined compilers see.
+    pub exposure: Exposure,
+    /// Whether compilers can be confined here. Without it, clients' files are unpacked below a private directory.
+    pub confines: bool,
+    /// What is known of this machine's system headers.
+    pub system_headers: SystemHeaders,
+    /// What compilers can do about names; asked without `confines`.
+    pub path_maps: KnownMaps,
+}
+
+/// The environments that variables of clients are added to; see [`crate::daemon::surroundings`].
+#[derive(Debug, Default)]
+pub struct PumpEnvironments {
+    /// For clients that send theirs.
+    pub bare: Environment,
+    /// For clients of 3.4.
+    pub with_language: Environment,
 }
 
 /// A command that was judged and found fit to run here.
 #[derive(Debug)]
 pub struct AcceptedCommand {
-    program: Program,
-    compile: ServerCompile,
+    pub(super) program: Program,
+    pub(super) compile: ServerCompile,
 }
 
 impl AcceptedCommand {
@@ -69,101 +95,61 @@ impl AcceptedCommand {
     }
 }
 
-/// A job with its private directory; both go when it is dropped.
+/// A job that can be started.
 #[derive(Debug)]
-pub struct Job {
-    command: AcceptedCommand,
-    files: JobFiles,
-}
-
-/// The files of a job. The fields are dropped in order: the files' names go before the directory.
-#[derive(Debug)]
-struct JobFiles {
-    source: OwnedPath,
-    object: OwnedPath,
-    directory: TempDir,
-}
-
-/// A file removed on drop, so that the directory is empty when its turn comes.
-#[derive(Debug)]
-struct OwnedPath {
-    path: PathBuf,
-    keep: bool,
-}
-
-impl Drop for OwnedPath {
-    fn drop(&mut self) {
-        if !self.keep {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
+pub enum Job {
+    /// With a source in its private directory.
+    Plain(Box<PlainJob>),
+    /// With the client's files, still packed.
+    Pump(Box<PumpJob>),
 }
 
 impl Job {
-    /// Makes the private directory and the source file that the request's body goes into.
-    pub fn prepare(command: AcceptedCommand, workshop: &Workshop) -> io::Result<(Job, File)> {
-        let keep = workshop.save_temps;
-        let directory = TempDir::create(&workshop.temporary, "distccd", keep)?;
-        let owned = |name: OsString| OwnedPath { path: directory.path().join(name), keep };
-        let source = owned(format!("distccd{}", command.compile.preprocessed_suffix()).into());
-        let object = owned("distccd.o".into());
-        let file =
-            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&source.path)?;
-        Ok((Job { command, files: JobFiles { source, object, directory } }, file))
-    }
-
-    /// The judged command.
-    pub fn command(&self) -> &AcceptedCommand {
-        &self.command
-    }
-
-    /// Starts the compiler in a process group of its own, in the private directory.
-    pub fn start(self, workshop: &Workshop) -> Result<RunningJob, Refusal> {
-        let mut argv = self
-            .command
-            .compile
-            .command(self.files.source.path.as_os_str(), self.files.object.path.as_os_str());
-        if self.command.compile.records_directory() {
-            // The directory's random name must not make two objects of the same source differ. 3.4 runs compilers in
-            // TMPDIR itself, so that is what its clients' objects name.
-            let mut option = OsString::from("-fdebug-prefix-map=");
-            option.extend([
-                self.files.directory.path().as_os_str(),
-                "=".as_ref(),
-                workshop.temporary.as_os_str(),
-            ]);
-            argv.push(option);
+    /// Starts the compiler, in a process group of its own. The thread that does it must outlive the compiler.
+    pub fn launch(self, workshop: &Workshop, buffers: &mut Buffers) -> Result<RunningJob, Refusal> {
+        match self {
+            Job::Plain(job) => job.launch(workshop),
+            Job::Pump(job) => job.launch(workshop, buffers),
         }
-        let (stdout, stderr) = (temp::anonymous("stdout"), temp::anonymous("stderr"));
-        let (stdout, stderr) = match (stdout, stderr) {
-            (Ok(stdout), Ok(stderr)) => (stdout, stderr),
-            (Err(error), _) | (_, Err(error)) => {
-                return Err(Refusal::new(ExitCode::OutOfMemory, format!("no room for diagnostics: {error}")));
-            }
+    }
+}
+
+/// The standard streams of a compiler.
+#[derive(Debug)]
+pub(super) struct Streams {
+    pub(super) null: File,
+    pub(super) stdout: File,
+    pub(super) stderr: File,
+}
+
+impl Streams {
+    /// Nothing to read, and two files that live in memory to write to.
+    pub(super) fn open() -> Result<Streams, Refusal> {
+        let memory_file = |name| {
+            temp::anonymous(name).map_err(|error| {
+                Refusal::new(ExitCode::OutOfMemory, format!("no room for diagnostics: {error}"))
+            })
         };
         let null = File::open("/dev/null").map_err(|error| {
             Refusal::new(ExitCode::IoError, format!("open /dev/null on the server: {error}"))
         })?;
-        let mut environment = workshop.environment.clone();
-        // The compiler's own temporary files go with the job's directory.
-        environment.set("TMPDIR", self.files.directory.path().as_os_str());
-        let child = Command {
-            program: &self.command.program.path,
-            argv: &argv,
-            environment: &environment,
-            directory: Some(self.files.directory.path()),
-            stdio: [Some(null.as_fd()), Some(stdout.as_fd()), Some(stderr.as_fd())],
-            group: Group::Own,
-        }
-        .spawn()
-        .map_err(|error| {
-            Refusal::new(
-                ExitCode::CompilerMissing,
-                format!("execute {} on the server: {error}", self.command.program.path.display()),
-            )
-        })?;
-        Ok(RunningJob { job: self, child, stdout, stderr })
+        Ok(Streams { null, stdout: memory_file("stdout")?, stderr: memory_file("stderr")? })
     }
+}
+
+/// The refusal of a job whose compiler does not start.
+pub(super) fn cannot_execute(command: &AcceptedCommand, error: &io::Error) -> Refusal {
+    let text = format!("execute {} on the server: {error}", command.program.path.display());
+    Refusal::new(ExitCode::CompilerMissing, text)
+}
+
+/// Where a compiler runs, and leaves its results.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// A private directory with one source.
+    Private(JobFiles),
+    /// A tree of the client's files.
+    Tree(Box<Harvest>),
 }
 
 /// A job whose compiler runs.
@@ -172,13 +158,19 @@ impl Job {
 /// which keeps the directory until the last process that may write to it is gone.
 #[derive(Debug)]
 pub struct RunningJob {
-    job: Job,
+    command: AcceptedCommand,
     child: Child,
     stdout: File,
     stderr: File,
+    place: Place,
 }
 
 impl RunningJob {
+    pub(super) fn new(command: AcceptedCommand, child: Child, streams: Streams, place: Place) -> RunningJob {
+        let Streams { null: _, stdout, stderr } = streams;
+        RunningJob { command, child, stdout, stderr, place }
+    }
+
     /// The compiler's process id, which is also its group's.
     pub fn pid(&self) -> i32 {
         self.child.pid()
@@ -186,7 +178,7 @@ impl RunningJob {
 
     /// The judged command.
     pub fn command(&self) -> &AcceptedCommand {
-        self.job.command()
+        &self.command
     }
 
     /// Ends the compiler and everything it started.
@@ -202,12 +194,14 @@ impl RunningJob {
 
     /// Opens what the ended compiler left; the files' names may go after that. What remains is to be buried.
     pub fn collect(self) -> (Output, Remains) {
-        // Opening anything else, such as a pipe, could wait for ever.
-        let path = &self.job.files.object.path;
-        let is_file = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
-        let object = if is_file { File::open(path).ok() } else { None };
-        let output = Output { object, stdout: self.stdout, stderr: self.stderr };
-        (output, Remains { group: self.child.pid(), _job: self.job })
+        let (stdout, stderr) = (self.stdout, self.stderr);
+        let output = match &self.place {
+            Place::Private(files) => {
+                Output { object: files.object(), dependencies: None, unpacked: None, stdout, stderr }
+            }
+            Place::Tree(harvest) => harvest.collect(stdout, stderr),
+        };
+        (output, Remains { group: self.child.pid(), _place: self.place })
     }
 }
 
@@ -216,5 +210,5 @@ impl RunningJob {
 pub struct Remains {
     /// The process group of its compiler.
     pub group: i32,
-    _job: Job,
+    _place: Place,
 }

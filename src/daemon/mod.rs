@@ -6,11 +6,23 @@
 pub mod config;
 pub mod run;
 
+pub mod client;
+pub mod listeners;
 pub mod server;
 
 pub mod connection;
+pub mod receiving;
 
 pub mod job;
+pub mod plain_job;
+pub mod pump_job;
+pub mod unpacked;
+
+pub mod debug_info;
+pub mod file_set;
+pub mod surroundings;
+pub mod system_headers;
+
 pub mod memory;
 pub mod reply;
 pub mod staging;

@@ -7,8 +7,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
+use crate::compiler_args::{clean_dependencies, clean_messages};
+use crate::daemon::debug_info::hide_root;
 use crate::daemon::refusal::Refusal;
 use crate::exit_code::WaitStatus;
+use crate::log_info;
 use crate::protocol::Version;
 use crate::protocol::limits::{DEPENDENCIES_BYTES_MAX, MESSAGES_BYTES_MAX, OBJECT_BYTES_MAX};
 use crate::protocol::lzo::Compressor;
@@ -28,12 +31,16 @@ pub struct Output {
     pub stdout: File,
     /// The object, if it made one and succeeded.
     pub object: Option<File>,
+    /// The dependencies, if they were asked for.
+    pub dependencies: Option<File>,
+    /// A directory of ours that must not be seen in all that, because the client's files were below it.
+    pub unpacked: Option<Vec<u8>>,
 }
 
 impl Output {
     /// How many bytes there are to work on, to judge whether that should happen beside the event loop.
     pub fn bytes(&self) -> u64 {
-        [Some(&self.stderr), Some(&self.stdout), self.object.as_ref()]
+        [Some(&self.stderr), Some(&self.stdout), self.object.as_ref(), self.dependencies.as_ref()]
             .into_iter()
             .flatten()
             .filter_map(|file| file.metadata().ok())
@@ -77,7 +84,10 @@ impl Reply {
         let mut reply = Reply { head: Vec::with_capacity(1024), head_sent: 0, file: None };
         response::encode_head(version, status, &mut reply.head);
         let mut pack = |kind, file: &File, head: &mut Vec<u8>| -> io::Result<()> {
-            let body = read_whole(file, checked_length(kind, file)?)?;
+            let mut body = read_whole(file, checked_length(kind, file)?)?;
+            if let Some(root) = &output.unpacked {
+                hide(kind, &mut body, root);
+            }
             append_body(version, kind, &body, compressor, head)
         };
         pack(BodyKind::Stderr, &output.stderr, &mut reply.head)?;
@@ -92,6 +102,12 @@ impl Reply {
                     response::encode_body_header(BodyKind::Object, body_length(bytes)?, &mut reply.head);
                     reply.file = Some(FileBody { file: object, offset: 0, end: bytes });
                 }
+            }
+        }
+        if version.preprocesses_remotely() && status.success() {
+            match output.dependencies {
+                None => response::encode_body_header(BodyKind::Dependencies, 0, &mut reply.head),
+                Some(file) => pack(BodyKind::Dependencies, &file, &mut reply.head)?,
             }
         }
         Ok(reply)
@@ -140,6 +156,20 @@ impl Reply {
 
 fn blocked_or_failed(error: io::Error) -> io::Result<Sent> {
     if error.kind() == io::ErrorKind::WouldBlock { Ok(Sent::Blocked) } else { Err(error) }
+}
+
+/// Takes the name of a directory of ours out of what a compiler wrote.
+fn hide(kind: BodyKind, body: &mut Vec<u8>, root: &[u8]) {
+    match kind {
+        BodyKind::Stderr | BodyKind::Stdout => *body = clean_messages(body, root),
+        BodyKind::Dependencies => *body = clean_dependencies(body, root),
+        BodyKind::Object => {
+            let patched = hide_root(body, root);
+            if patched.remaining > 0 || patched.compressed_skipped {
+                log_info!("an object may name {} still", String::from_utf8_lossy(root));
+            }
+        }
+    }
 }
 
 fn append_body(
@@ -210,6 +240,10 @@ mod tests {
         file
     }
 
+    fn output(stderr: File, stdout: File, object: Option<File>) -> Output {
+        Output { stderr, stdout, object, dependencies: None, unpacked: None }
+    }
+
     fn sent(mut reply: Reply) -> Vec<u8> {
         let (one, mut other) = net::pair().unwrap();
         let reader = std::thread::spawn(move || {
@@ -223,7 +257,7 @@ mod tests {
     }
 
     fn finished(version: Version, status: u32, object: Option<&[u8]>) -> Vec<u8> {
-        let output = Output { stderr: file(b"warning\n"), stdout: file(b""), object: object.map(file) };
+        let output = output(file(b"warning\n"), file(b""), object.map(file));
         let reply = Reply::finished(version, WaitStatus(status), output, &mut Compressor::new());
         sent(reply.unwrap())
     }
@@ -257,6 +291,20 @@ mod tests {
     }
 
     #[test]
+    fn dependencies_end_a_success_of_version_3() {
+        let answer = |status, dependencies: Option<&[u8]>| {
+            let mut output = output(file(b""), file(b""), None);
+            output.dependencies = dependencies.map(file);
+            let reply = Reply::finished(Version::PUMP, WaitStatus(status), output, &mut Compressor::new());
+            sent(reply.unwrap())
+        };
+        let head = b"DONE00000003STAT00000000SERR00000000SOUT00000000DOTO00000000".as_slice();
+        assert_eq!(answer(0, None), [head, b"DOTD00000000"].concat());
+        assert_eq!(answer(0, Some(b"a")), [head, b"DOTD00000005\x12a\x11\0\0"].concat());
+        assert!(answer(0x100, Some(b"a")).ends_with(b"DOTO00000000"));
+    }
+
+    #[test]
     fn what_is_too_large_is_an_error_before_it_is_read() {
         let huge = |bytes| {
             let file = file(b"");
@@ -265,9 +313,9 @@ mod tests {
         };
         for version in [Version::PLAIN, Version::LZO] {
             for output in [
-                Output { stderr: huge(1 << 40), stdout: file(b""), object: None },
-                Output { stderr: file(b""), stdout: huge((64 << 20) + 1), object: None },
-                Output { stderr: file(b""), stdout: file(b""), object: Some(huge(1 << 31)) },
+                output(huge(1 << 40), file(b""), None),
+                output(file(b""), huge((64 << 20) + 1), None),
+                output(file(b""), file(b""), Some(huge(1 << 31))),
             ] {
                 let reply = Reply::finished(version, WaitStatus(0), output, &mut Compressor::new());
                 assert_eq!(reply.unwrap_err().kind(), io::ErrorKind::FileTooLarge);

@@ -9,18 +9,24 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::daemon::compilers::{self, Compilers, Policy};
 use crate::daemon::config::{Config, LogTarget, Mode};
 use crate::daemon::connection::Limits;
-use crate::daemon::job::Workshop;
+use crate::daemon::file_set::UNPACKED_BYTES_MAX;
+use crate::daemon::job::{PumpEnvironments, Workshop};
 use crate::daemon::memory::{Memory, SHARED_BYTES_MAX};
 use crate::daemon::server::{Ended, Server, Service, bound_address};
+use crate::daemon::surroundings;
+use crate::daemon::system_headers::SystemHeaders;
+use crate::daemon::unpacked::KnownMaps;
 use crate::exit_code::ExitCode;
 use crate::log::{self, Level, Sink};
 use crate::sys::child::Environment;
+use crate::sys::confinement;
+use crate::sys::exposure::Exposure;
 use crate::sys::process::{self, Fork, User};
 use crate::sys::{net, signal};
 use crate::{log_error, log_info, log_notice, log_warning};
@@ -29,6 +35,10 @@ use crate::{log_error, log_info, log_notice, log_warning};
 const USERS_DEFAULT: [&str; 3] = ["distcc", "distccd", "nobody"];
 /// Directories whose links name the compilers that may run, beside the one next to the executable.
 const MASQUERADE_DIRECTORIES: [&str; 2] = ["/usr/lib/distcc", "/usr/local/lib/distcc"];
+
+/// What the unpacked files of each job may take in memory, on average, in bytes: three times what a large C++ source
+/// needs. One more may be as large as a job may be at all.
+const TREE_BYTES_EACH: u64 = 64 << 20;
 
 /// The longest `--job-lifetime` that is not for ever: a clock cannot count all the seconds that may be written.
 const JOB_LIFETIME_MAX: Duration = Duration::from_secs(u32::MAX as u64);
@@ -181,14 +191,27 @@ fn service(config: &Config, policy: Policy) -> Service {
     let mut environment = Environment::inherited();
     environment.set("PATH", &config.environment.search_path);
     environment.set("_DISTCC_SAFEGUARD", "1".as_ref());
-    Service {
-        workshop: Workshop {
-            compilers: Compilers::new(policy, config.environment.search_path.clone()),
-            temporary: config.environment.temporary.clone(),
-            save_temps: config.environment.save_temps,
-            environment,
-            memory: Memory::new(SHARED_BYTES_MAX),
+    let exposure = Exposure::of_this_machine();
+    let confines = confines(config, &exposure);
+    let trees = TREE_BYTES_EACH.saturating_mul(config.jobs as u64).saturating_add(UNPACKED_BYTES_MAX);
+    let workshop = Workshop {
+        compilers: Compilers::new(policy, config.environment.search_path.clone()),
+        temporary: config.environment.temporary.clone(),
+        save_temps: config.environment.save_temps,
+        pump_environments: PumpEnvironments {
+            bare: surroundings::harmless(&environment, true),
+            with_language: surroundings::harmless(&environment, false),
         },
+        environment,
+        memory: Memory::new(SHARED_BYTES_MAX),
+        trees: Memory::new(trees),
+        exposure,
+        confines,
+        system_headers: SystemHeaders::default(),
+        path_maps: KnownMaps::default(),
+    };
+    Service {
+        workshop: Arc::new(workshop),
         limits: Limits {
             silence: config.environment.io_timeout,
             job_lifetime: config.job_lifetime.map(|time| time.min(JOB_LIFETIME_MAX)),
@@ -196,6 +219,31 @@ fn service(config: &Config, policy: Policy) -> Service {
         access: config.access.clone(),
         jobs: config.jobs,
         reopen_log,
+    }
+}
+
+/// Whether compilers of pump jobs can be confined. Says so if not: it costs fidelity, and a wall.
+fn confines(config: &Config, exposure: &Exposure) -> bool {
+    const CONSEQUENCE: &str = "pump jobs run below a private directory instead of on the client's own paths";
+    if !config.environment.namespaces {
+        log_notice!("DISTCCD_NAMESPACES=0: {CONSEQUENCE}");
+        return false;
+    }
+    // A server for one client finds out with its job.
+    if config.mode == Mode::Inetd {
+        return true;
+    }
+    match confinement::probe(exposure) {
+        Ok(abilities) => {
+            if !abilities.overlays {
+                log_info!("no overlayfs for users: jobs with files below system directories run unconfined");
+            }
+            true
+        }
+        Err(why) => {
+            log_warning!("{why}; {CONSEQUENCE}");
+            false
+        }
     }
 }
 

@@ -5,23 +5,25 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::daemon::access::AccessList;
+use crate::daemon::client::{Client, Watch};
 use crate::daemon::connection::{Connection, Context, Event, Limits, Next};
 use crate::daemon::job::Workshop;
+use crate::daemon::listeners::Listeners;
 use crate::daemon::refusal::Refusal;
-use crate::daemon::staging::{Staged, Staging};
+use crate::daemon::staging::{Staged, Staging, Tools};
 use crate::daemon::workers::{ConnectionId, Workers};
 use crate::exit_code::ExitCode;
-use crate::protocol::lzo::Compressor;
 use crate::sys::child;
 use crate::sys::net;
 use crate::sys::signal::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGTERM, SignalFile};
-use crate::{log_error, log_info, log_notice, log_warning};
+use crate::{log_error, log_info, log_notice};
 
 const SIGNALS: Token = Token(0);
 const STAGED: Token = Token(1);
@@ -42,14 +44,12 @@ const DESCRIPTORS_EACH: usize = 2;
 const DESCRIPTORS_RESERVED: usize = 256;
 /// After SIGTERM, how long running compilers may take to finish.
 const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);
-/// How long accepting pauses when the machine is out of descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the server serves with.
 #[derive(Debug)]
 pub struct Service {
     /// What all jobs share.
-    pub workshop: Workshop,
+    pub workshop: Arc<Workshop>,
     /// What connections are held to.
     pub limits: Limits,
     /// Who may connect.
@@ -69,26 +69,6 @@ pub enum Ended {
     Signal(i32),
 }
 
-/// One client's descriptors, and its state.
-struct Client {
-    connection: Connection,
-    reader: OwnedFd,
-    /// The other end, where it is not the same socket (pipes).
-    writer: Option<OwnedFd>,
-    watch: Watch,
-}
-
-/// What the kernel is asked to report of a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Watch {
-    /// Nothing yet: the first read often suffices.
-    Nothing,
-    /// Bytes that come.
-    Input,
-    /// Also room for bytes that are to go.
-    InputAndOutput,
-}
-
 /// The server.
 pub struct Server {
     service: Service,
@@ -96,13 +76,11 @@ pub struct Server {
     signals: SignalFile,
     staging: Staging,
     workers: Workers,
-    listeners: Vec<TcpListener>,
-    accepting: bool,
-    accept_again_at: Option<Instant>,
+    listeners: Listeners,
     clients: HashMap<ConnectionId, Client>,
     next_id: ConnectionId,
     connections_max: usize,
-    compressor: Compressor,
+    tools: Tools,
     buffer: Vec<u8>,
     /// Clients with more to read than their turn allowed.
     unread: Vec<ConnectionId>,
@@ -119,11 +97,12 @@ impl Server {
         let signals = SignalFile::open(&[SIGCHLD, SIGTERM, SIGINT, SIGALRM, SIGHUP])?;
         let signal_fd = signals.file().as_raw_fd();
         poll.registry().register(&mut SourceFd(&signal_fd), SIGNALS, Interest::READABLE)?;
-        let staging = Staging::new(Waker::new(poll.registry(), STAGED)?);
+        let waker = Waker::new(poll.registry(), STAGED)?;
+        let staging = Staging::new(Arc::clone(&service.workshop), waker);
         child::adopt_orphans();
         let descriptors = crate::sys::process::raise_descriptor_limit();
-        // A running job needs three descriptors beside its connection.
-        let reserved = DESCRIPTORS_RESERVED + 3 * service.jobs;
+        // A running job needs four descriptors beside its connection: streams, and its tree.
+        let reserved = DESCRIPTORS_RESERVED + 4 * service.jobs;
         let most = descriptors.saturating_sub(reserved) / DESCRIPTORS_EACH;
         Ok(Server {
             workers: Workers::new(service.jobs),
@@ -132,12 +111,10 @@ impl Server {
             poll,
             signals,
             staging,
-            listeners: Vec::new(),
-            accepting: true,
-            accept_again_at: None,
+            listeners: Listeners::default(),
             clients: HashMap::new(),
             next_id: 0,
-            compressor: Compressor::new(),
+            tools: Tools::default(),
             buffer: vec![0; READ_BYTES],
             unread: Vec::new(),
             next_deadline: None,
@@ -148,9 +125,7 @@ impl Server {
     /// Adds a listening socket.
     pub fn listen(&mut self, listener: TcpListener) -> io::Result<()> {
         let token = Token(LISTENER_FIRST + self.listeners.len());
-        self.poll.registry().register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
-        self.listeners.push(listener);
-        Ok(())
+        self.listeners.add(listener, self.poll.registry(), token)
     }
 
     /// Adds the one client of inetd mode, whose two directions may be two descriptors.
@@ -162,8 +137,8 @@ impl Server {
         };
         net::set_nonblocking(reader.as_fd())?;
         net::set_nonblocking(writer.as_fd())?;
-        let id =
-            self.add_client(Connection::new(peer, denied, &self.service.limits, now), reader, Some(writer));
+        let connection = Connection::new(peer, denied, &self.service.limits, now);
+        let id = self.add_client(Client::new(connection, reader, Some(writer)));
         self.watch(id, Watch::Input)?;
         self.read_from(id);
         Ok(())
@@ -219,7 +194,7 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let stop = self.stopping.map(|(_, patience)| patience);
-        [self.next_deadline, stop, self.accept_again_at]
+        [self.next_deadline, stop, self.listeners.again_at()]
             .into_iter()
             .flatten()
             .min()
@@ -229,43 +204,22 @@ impl Server {
     // Clients come.
 
     fn accept_from(&mut self, index: usize) {
-        while self.accepting && self.stopping.is_none() && self.clients.len() < self.connections_max {
-            let Some(listener) = self.listeners.get(index) else { return };
-            match listener.accept() {
-                Ok((stream, address)) => {
-                    log_info!("connection from {}", peer_name(address));
-                    if stream.set_nonblocking(true).is_err() {
-                        continue;
-                    }
-                    let denied = self.denied(address.ip());
-                    let connection =
-                        Connection::new(peer_name(address), denied, &self.service.limits, Instant::now());
-                    let id = self.add_client(connection, stream.into(), None);
-                    self.read_from(id);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // A client that gave up while it waited, or a signal.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
-                    ) => {}
-                Err(error) => {
-                    log_warning!("accept: {error}; trying again shortly");
-                    self.accept_again_at = Some(Instant::now() + ACCEPT_PAUSE);
-                    self.accepting = false;
-                }
-            }
+        while self.stopping.is_none() && self.clients.len() < self.connections_max {
+            let Some((stream, address)) = self.listeners.accept(index) else { return };
+            log_info!("connection from {}", peer_name(address));
+            let denied = self.denied(address.ip());
+            let now = Instant::now();
+            let connection = Connection::new(peer_name(address), denied, &self.service.limits, now);
+            let id = self.add_client(Client::new(connection, stream.into(), None));
+            self.read_from(id);
         }
-        // mio speaks only once of a readable listener: whoever stops early must come back by itself.
         if self.clients.len() >= self.connections_max {
-            self.accepting = false;
+            self.listeners.hold_back();
         }
     }
 
     fn accept_from_all(&mut self) {
-        self.accepting = true;
-        self.accept_again_at = None;
+        self.listeners.resume();
         for index in 0..self.listeners.len() {
             self.accept_from(index);
         }
@@ -284,46 +238,17 @@ impl Server {
         Some(Refusal::new(ExitCode::AccessDenied, reason))
     }
 
-    fn add_client(
-        &mut self,
-        connection: Connection,
-        reader: OwnedFd,
-        writer: Option<OwnedFd>,
-    ) -> ConnectionId {
+    fn add_client(&mut self, client: Client) -> ConnectionId {
         let id = self.next_id;
         self.next_id += 1;
-        self.clients.insert(id, Client { connection, reader, writer, watch: Watch::Nothing });
+        self.clients.insert(id, client);
         self.note_deadline(id);
         id
     }
 
-    /// Widens what is watched of a client. Most never need more than their input watched, and that only when the
-    /// first read did not suffice; every interest that is not needed is a wake-up that is not needed.
     fn watch(&mut self, id: ConnectionId, watch: Watch) -> io::Result<()> {
         let Some(client) = self.clients.get_mut(&id) else { return Ok(()) };
-        let before = client.watch;
-        client.watch = watch.max(before);
-        let registry = self.poll.registry();
-        let token = Token(CONNECTION_FIRST + id as usize);
-        let (reader, both) = (client.reader.as_raw_fd(), Interest::READABLE | Interest::WRITABLE);
-        match (&client.writer, before, client.watch) {
-            (_, before, after) if before == after => Ok(()),
-            (None, Watch::Nothing, Watch::InputAndOutput) => {
-                registry.register(&mut SourceFd(&reader), token, both)
-            }
-            (None, _, Watch::InputAndOutput) => registry.reregister(&mut SourceFd(&reader), token, both),
-            (writer, before, after) => {
-                if before == Watch::Nothing {
-                    registry.register(&mut SourceFd(&reader), token, Interest::READABLE)?;
-                }
-                match writer {
-                    Some(writer) if after == Watch::InputAndOutput => {
-                        registry.register(&mut SourceFd(&writer.as_raw_fd()), token, Interest::WRITABLE)
-                    }
-                    _ => Ok(()),
-                }
-            }
-        }
+        client.watch(watch, self.poll.registry(), Token(CONNECTION_FIRST + id as usize))
     }
 
     // Clients speak.
@@ -332,7 +257,7 @@ impl Server {
         for _ in 0..READS_IN_A_ROW_MAX {
             let Some(client) = self.clients.get(&id) else { return };
             let mut buffer = std::mem::take(&mut self.buffer);
-            let result = net::read(client.reader.as_fd(), &mut buffer);
+            let result = client.read(&mut buffer);
             match result {
                 Ok(0) => self.dispatch(id, Event::HungUp),
                 Ok(count) => self.dispatch(id, Event::Bytes(&buffer[..count])),
@@ -358,8 +283,7 @@ impl Server {
 
     fn send_to(&mut self, id: ConnectionId) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        let output = client.writer.as_ref().unwrap_or(&client.reader).as_fd();
-        let next = client.connection.send(output, &self.service.limits, Instant::now());
+        let next = client.send(&self.service.limits, Instant::now());
         let is_blocked = matches!(next, Next::Wait);
         self.follow(id, next);
         if is_blocked && self.watch(id, Watch::InputAndOutput).is_err() {
@@ -375,10 +299,14 @@ impl Server {
         let mut context = Context {
             workshop: &self.service.workshop,
             limits: &self.service.limits,
-            compressor: &mut self.compressor,
+            compressor: &mut self.tools.compressor,
             now: Instant::now(),
         };
+        let is_launch = matches!(event, Event::Staged(Staged::Launched(_)));
         let next = client.connection.on_event(event, &mut context);
+        if is_launch && !matches!(next, Next::Running(_)) {
+            self.workers.not_started(id);
+        }
         // Before the reply leaves: whoever has it may rely on the job having left nothing behind.
         if let Some(remains) = client.connection.take_remains() {
             self.workers.bury(remains);
@@ -391,7 +319,7 @@ impl Server {
         match next {
             Next::Wait => {}
             Next::Stage(work) => {
-                if let Some(staged) = self.staging.submit(id, work, &mut self.compressor) {
+                if let Some(staged) = self.staging.submit(id, work, &mut self.tools) {
                     self.dispatch(id, Event::Staged(staged));
                 }
             }
@@ -399,7 +327,11 @@ impl Server {
                 self.workers.enqueue(id);
                 self.start_waiting_jobs();
             }
-            Next::Running(pid) => self.workers.started(pid, id),
+            Next::Running(pid) => {
+                if let Some(status) = self.workers.started(pid, id) {
+                    self.dispatch(id, Event::Exited(status));
+                }
+            }
             Next::Send => self.send_to(id),
             Next::Close => self.close(id),
         }
@@ -409,17 +341,9 @@ impl Server {
         let Some(client) = self.clients.remove(&id) else { return };
         client.connection.log_summary(Instant::now());
         self.workers.cancel(id);
-        if client.watch > Watch::Nothing {
-            let fds = [Some(client.reader.as_raw_fd()), client.writer.as_ref().map(AsRawFd::as_raw_fd)];
-            for fd in fds.into_iter().flatten() {
-                let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
-            }
-        }
-        drop(client);
+        client.leave(self.poll.registry());
         // Not here and now: the caller may be in the middle of reading from another client.
-        if !self.accepting && self.accept_again_at.is_none() {
-            self.accept_again_at = Some(Instant::now());
-        }
+        self.listeners.resume_soon(Instant::now());
     }
 
     // Compilers start and end.
@@ -472,7 +396,7 @@ impl Server {
     }
 
     fn on_clock(&mut self, now: Instant) {
-        if self.accept_again_at.is_some_and(|again| again <= now) {
+        if self.listeners.again_at().is_some_and(|again| again <= now) {
             self.accept_from_all();
         }
         if self.next_deadline.is_none_or(|deadline| deadline > now) {
@@ -507,9 +431,7 @@ impl Server {
             SHUTDOWN_TIME_MAX.as_secs()
         );
         self.stopping = Some((signal, now + SHUTDOWN_TIME_MAX));
-        for listener in self.listeners.drain(..) {
-            let _ = self.poll.registry().deregister(&mut SourceFd(&listener.as_raw_fd()));
-        }
+        self.listeners.close(self.poll.registry());
         let unstarted: Vec<ConnectionId> = self
             .clients
             .iter()
@@ -535,6 +457,7 @@ impl Server {
         let mut events = Events::with_capacity(EVENTS_AT_ONCE);
         while !self.workers.is_idle() && Instant::now() < give_up {
             self.on_signals();
+            self.on_staged();
             while let Some((id, status)) = self.workers.next_exited() {
                 self.dispatch(id, Event::Exited(status));
             }

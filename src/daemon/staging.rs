@@ -1,6 +1,6 @@
-//! Work on whole bodies: unpacking a source, packing a result. Small pieces are done in place; large ones on a few
-//! threads, so that one big job does not hold up the event loop. See "What runs beside the loop" in
-//! docs/design-notes.md for the sum.
+//! Work that takes long: unpacking a source or a tree, comparing headers, packing a result. Small pieces are done in
+//! place; large ones on a few threads, so that one big job does not hold up the event loop. See "What runs beside the
+//! loop" in docs/design-notes.md for the sum.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -12,9 +12,13 @@ use std::thread::{self, JoinHandle};
 
 use mio::Waker;
 
-use crate::daemon::job::Job;
+use crate::daemon::compilers::installation;
+use crate::daemon::file_set::Buffers;
+use crate::daemon::job::{Job, RunningJob, Workshop};
+use crate::daemon::receiving::Source;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::{Output, Reply};
+use crate::daemon::system_headers::Question;
 use crate::daemon::workers::ConnectionId;
 use crate::exit_code::{ExitCode, WaitStatus};
 use crate::protocol::limits::BODIES_BYTES_MAX;
@@ -24,23 +28,24 @@ use crate::{log_error, log_warning};
 
 /// Work on more bytes than this leaves the loop: at LZO's half a gigabyte a second it is about two milliseconds.
 const INLINE_BYTES_MAX: u64 = 1 << 20;
-/// Threads for the rest. Two keep one huge body from delaying the next; more would take processors from compilers.
-const THREADS: usize = 2;
+/// Threads for the rest: two keep one huge body from delaying the next.
+const THREADS_MIN: usize = 2;
+/// Processors that one thread starts pump jobs for. A start takes it 2 to 3 ms, so that it serves eight processors whose
+/// jobs take 25 ms, and C sources take more.
+const PROCESSORS_EACH: usize = 8;
+
 /// The largest source after unpacking, in bytes: what an uncompressed one may have. It is unpacked in memory.
 const SOURCE_BYTES_MAX: usize = BODIES_BYTES_MAX as usize;
 
 /// A piece of work.
 #[derive(Debug)]
 pub enum Work {
-    /// Unpack a source within its file.
-    Unpack {
-        /// The job it belongs to.
-        job: Box<Job>,
-        /// The LZO stream, which the source replaces.
-        file: File,
-        /// Length of the stream.
-        bytes: u32,
-    },
+    /// Unpack a source, an LZO stream, within its file.
+    Unpack(Source),
+    /// Compare system headers.
+    Compare(Question),
+    /// Start a compiler. The threads live until [`Staging`] is dropped, and so do compilers they start.
+    Launch(Job),
     /// Make the reply.
     Pack {
         /// The version to answer in.
@@ -56,24 +61,46 @@ pub enum Work {
 #[derive(Debug)]
 pub enum Staged {
     /// The source is in its file.
-    Unpacked(Result<Box<Job>, Refusal>),
+    Unpacked(Result<Job, Refusal>),
+    /// The headers are the same, or not.
+    Compared(Result<(), Refusal>),
+    /// The compiler runs, or not.
+    Launched(Result<RunningJob, Refusal>),
     /// The reply is ready to be sent.
     Packed(io::Result<Reply>),
+}
+
+/// Memory that is used for piece after piece.
+#[derive(Debug, Default)]
+pub struct Tools {
+    /// For bodies that leave.
+    pub compressor: Compressor,
+    /// For files that came.
+    pub buffers: Buffers,
 }
 
 impl Work {
     fn is_small(&self) -> bool {
         match self {
-            Work::Unpack { bytes, .. } => u64::from(*bytes) <= INLINE_BYTES_MAX / 4,
+            Work::Unpack(source) => u64::from(source.bytes) <= INLINE_BYTES_MAX / 4,
+            Work::Compare(_) | Work::Launch(Job::Pump(_)) => false,
+            Work::Launch(Job::Plain(_)) => true,
             Work::Pack { version, output, .. } => !version.compresses() || output.bytes() <= INLINE_BYTES_MAX,
         }
     }
 
-    fn run(self, compressor: &mut Compressor) -> Staged {
+    fn run(self, workshop: &Workshop, tools: &mut Tools) -> Staged {
         match self {
-            Work::Unpack { job, file, .. } => Staged::Unpacked(unpack(file).map(|()| job)),
+            Work::Unpack(Source { job, file, .. }) => {
+                Staged::Unpacked(unpack(file).map(|()| Job::Plain(job)))
+            }
+            Work::Compare(question) => {
+                let exposure = workshop.exposure.with(&installation(&question.program));
+                Staged::Compared(workshop.system_headers.compare(question, &exposure))
+            }
+            Work::Launch(job) => Staged::Launched(job.launch(workshop, &mut tools.buffers)),
             Work::Pack { version, status, output } => {
-                Staged::Packed(Reply::finished(version, status, output, compressor))
+                Staged::Packed(Reply::finished(version, status, output, &mut tools.compressor))
             }
         }
     }
@@ -99,6 +126,7 @@ type Done = (ConnectionId, Staged);
 /// directories of its jobs go.
 #[derive(Debug)]
 pub struct Staging {
+    workshop: Arc<Workshop>,
     waker: Arc<Waker>,
     done_sender: Sender<Done>,
     done: Receiver<Done>,
@@ -109,23 +137,23 @@ pub struct Staging {
 
 impl Staging {
     /// `waker` wakes the loop when a piece of work is done.
-    pub fn new(waker: Waker) -> Staging {
+    pub fn new(workshop: Arc<Workshop>, waker: Waker) -> Staging {
         let (done_sender, done) = mpsc::channel();
         let (queue, threads, is_ending) = (None, Vec::new(), Arc::default());
-        Staging { waker: Arc::new(waker), done_sender, done, queue, threads, is_ending }
+        Staging { workshop, waker: Arc::new(waker), done_sender, done, queue, threads, is_ending }
     }
 
     /// Does a small piece at once and returns it; queues a large one. Where no thread can be had, all are small.
-    pub fn submit(&mut self, id: ConnectionId, work: Work, compressor: &mut Compressor) -> Option<Staged> {
+    pub fn submit(&mut self, id: ConnectionId, work: Work, tools: &mut Tools) -> Option<Staged> {
         if work.is_small() {
-            return Some(work.run(compressor));
+            return Some(work.run(&self.workshop, tools));
         }
         if self.queue.is_none() {
             self.start_threads();
         }
         match &self.queue {
             Some(queue) => queue.send((id, work)).expect("BUG: the threads live as long as their queue"),
-            None => return Some(work.run(compressor)),
+            None => return Some(work.run(&self.workshop, tools)),
         }
         None
     }
@@ -138,10 +166,12 @@ impl Staging {
     fn start_threads(&mut self) {
         let (queue, work) = mpsc::channel::<Todo>();
         let work = Arc::new(Mutex::new(work));
-        for _ in 0..THREADS {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        for _ in 0..THREADS_MIN.max(processors / PROCESSORS_EACH) {
             let (waker, done, work) = (Arc::clone(&self.waker), self.done_sender.clone(), Arc::clone(&work));
-            let is_ending = Arc::clone(&self.is_ending);
-            let thread = thread::Builder::new().spawn(move || do_work(&work, &done, &waker, &is_ending));
+            let (is_ending, workshop) = (Arc::clone(&self.is_ending), Arc::clone(&self.workshop));
+            let thread =
+                thread::Builder::new().spawn(move || do_work(&workshop, &work, &done, &waker, &is_ending));
             match thread {
                 Ok(thread) => self.threads.push(thread),
                 Err(error) => log_warning!("start a thread for large bodies: {error}"),
@@ -161,15 +191,21 @@ impl Drop for Staging {
     }
 }
 
-fn do_work(work: &Mutex<Receiver<Todo>>, done: &Sender<Done>, waker: &Waker, is_ending: &AtomicBool) {
-    let mut compressor = Compressor::new();
+fn do_work(
+    workshop: &Workshop,
+    work: &Mutex<Receiver<Todo>>,
+    done: &Sender<Done>,
+    waker: &Waker,
+    is_ending: &AtomicBool,
+) {
+    let mut tools = Tools::default();
     loop {
         let next = work.lock().expect("BUG: a staging thread panicked").recv();
         let Ok((id, work)) = next else { return };
         if is_ending.load(Ordering::Relaxed) {
             continue;
         }
-        let is_heard = done.send((id, work.run(&mut compressor))).is_ok();
+        let is_heard = done.send((id, work.run(workshop, &mut tools))).is_ok();
         if is_heard && let Err(error) = waker.wake() {
             log_error!("wake the event loop: {error}");
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::daemon::job::AcceptedCommand;
 use crate::exit_code::WaitStatus;
 use crate::log::{self, Level};
 use crate::log_info;
@@ -22,6 +23,14 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Notes what is compiled, once it is known.
+    pub fn note_command(&mut self, command: &AcceptedCommand) {
+        if self.compiler.is_empty() {
+            self.compiler = command.compiler_name();
+            self.source = command.source_name();
+        }
+    }
+
     /// Writes the line, unless there is nothing to say yet.
     pub fn log(&self, peer: &str, time: Duration) {
         let Some(result) = self.result else { return };

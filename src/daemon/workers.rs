@@ -17,6 +17,11 @@ pub struct Workers {
     slots: usize,
     running: HashMap<i32, ConnectionId>,
     waiting: VecDeque<ConnectionId>,
+    /// Jobs that are being started, perhaps on a thread, and the number of each start.
+    starting: HashMap<ConnectionId, u64>,
+    starts: u64,
+    /// Children that ended before anybody said whose they are, and how many starts had begun by then.
+    unclaimed: HashMap<i32, (WaitStatus, u64)>,
     /// Ended jobs whose process group is not empty yet.
     ending: Vec<Remains>,
 }
@@ -24,7 +29,15 @@ pub struct Workers {
 impl Workers {
     /// At most `slots` compilers at once (`--jobs`).
     pub fn new(slots: usize) -> Workers {
-        Workers { slots, running: HashMap::new(), waiting: VecDeque::new(), ending: Vec::new() }
+        Workers {
+            slots,
+            running: HashMap::new(),
+            waiting: VecDeque::new(),
+            starting: HashMap::new(),
+            starts: 0,
+            unclaimed: HashMap::new(),
+            ending: Vec::new(),
+        }
     }
 
     /// Puts a job at the end of the queue.
@@ -32,28 +45,54 @@ impl Workers {
         self.waiting.push_back(id);
     }
 
-    /// The next job to start, if a slot is free for it.
+    /// The next job to start, if a slot is free for it. It has the slot until [`Workers::started`] or
+    /// [`Workers::not_started`] is told what became of it.
     pub fn next_to_start(&mut self) -> Option<ConnectionId> {
-        if self.running.len() < self.slots { self.waiting.pop_front() } else { None }
+        if self.running.len() + self.starting.len() >= self.slots {
+            return None;
+        }
+        let id = self.waiting.pop_front()?;
+        self.starting.insert(id, self.starts);
+        self.starts += 1;
+        Some(id)
     }
 
     /// Forgets a job that waits.
     pub fn cancel(&mut self, id: ConnectionId) {
         self.waiting.retain(|waiting| *waiting != id);
+        self.not_started(id);
     }
 
-    /// Notes that the compiler of a job runs.
-    pub fn started(&mut self, pid: i32, id: ConnectionId) {
+    /// Notes that the compiler of a job runs; or how it ended, if it has.
+    pub fn started(&mut self, pid: i32, id: ConnectionId) -> Option<WaitStatus> {
+        let number = self.starting.get(&id).copied().unwrap_or(self.starts);
+        let ended = self.unclaimed.remove(&pid).filter(|(_, starts)| *starts > number);
+        self.not_started(id);
+        if let Some((status, _)) = ended {
+            return Some(status);
+        }
         let before = self.running.insert(pid, id);
         assert!(before.is_none(), "BUG: two running compilers with process id {pid}");
+        None
+    }
+
+    /// Notes that a job that was being started will not run.
+    pub fn not_started(&mut self, id: ConnectionId) {
+        self.starting.remove(&id);
+        // What ended before the oldest start that is under way is nobody's: its number may be used again.
+        let oldest = self.starting.values().min().copied().unwrap_or(u64::MAX);
+        self.unclaimed.retain(|_, (_, starts)| *starts > oldest);
     }
 
     /// The next compiler that has ended, and its job; `None` when no more have.
     pub fn next_exited(&mut self) -> Option<(ConnectionId, WaitStatus)> {
         while let Some((pid, status)) = child::reap() {
-            // A process we do not know is an orphan that a compiler left us.
             if let Some(id) = self.running.remove(&pid) {
                 return Some((id, status));
+            }
+            // An orphan that a compiler left us; or a compiler that a thread has started and not yet reported.
+            if !self.starting.is_empty() {
+                self.unclaimed.insert(pid, (status, self.starts));
             }
         }
         self.ending.retain(|remains| child::kill_group(remains.group));
@@ -67,9 +106,9 @@ impl Workers {
         }
     }
 
-    /// Compilers that run.
+    /// Compilers that run, or are being started.
     pub fn running(&self) -> usize {
-        self.running.len()
+        self.running.len() + self.starting.len()
     }
 
     /// Jobs that wait for a slot.
@@ -79,6 +118,50 @@ impl Workers {
 
     /// Whether nothing runs and nothing lingers.
     pub fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.ending.is_empty()
+        self.running.is_empty() && self.starting.is_empty() && self.ending.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workers(slots: usize, jobs: u64) -> Workers {
+        let mut workers = Workers::new(slots);
+        (0..jobs).for_each(|id| workers.enqueue(id));
+        workers
+    }
+
+    #[test]
+    fn a_job_that_is_being_started_has_its_slot() {
+        let mut workers = workers(2, 4);
+        assert_eq!((workers.next_to_start(), workers.next_to_start()), (Some(0), Some(1)));
+        assert_eq!(workers.next_to_start(), None);
+        workers.not_started(1);
+        assert_eq!(workers.next_to_start(), Some(2));
+        assert_eq!(workers.started(100, 0), None);
+        assert_eq!((workers.next_to_start(), workers.running()), (None, 2));
+        workers.cancel(2);
+        workers.cancel(3);
+        assert_eq!((workers.next_to_start(), workers.is_idle()), (None, false));
+    }
+
+    #[test]
+    fn a_compiler_may_end_before_its_start_is_reported() {
+        let mut workers = workers(4, 4);
+        let end =
+            |workers: &mut Workers, pid| workers.unclaimed.insert(pid, (WaitStatus(0x100), workers.starts));
+        workers.next_to_start();
+        end(&mut workers, 100);
+        assert_eq!(workers.started(100, 0), Some(WaitStatus(0x100)));
+        assert!(workers.unclaimed.is_empty() && workers.is_idle());
+        // The number is used again by a job whose start began after that end.
+        workers.next_to_start();
+        end(&mut workers, 100);
+        workers.next_to_start();
+        assert_eq!(workers.started(100, 2), None);
+        end(&mut workers, 101);
+        workers.not_started(1);
+        assert!(workers.unclaimed.is_empty());
     }
 }

@@ -47,10 +47,13 @@ impl Environment {
 
     /// Removes one variable.
     pub fn remove(&mut self, name: &str) {
-        self.entries.retain(|entry| {
-            let bytes = entry.as_bytes();
-            !(bytes.starts_with(name.as_bytes()) && bytes.get(name.len()) == Some(&b'='))
-        });
+        self.retain(|known| known != name.as_bytes());
+    }
+
+    /// Keeps the variables with such names only.
+    pub fn retain(&mut self, is_kept: impl Fn(&[u8]) -> bool) {
+        self.entries
+            .retain(|entry| is_kept(entry.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default()));
     }
 }
 
@@ -88,15 +91,78 @@ pub struct Command<'a> {
 pub struct Child {
     pid: i32,
     group: Group,
+    /// Whether it is process 1 of a namespace, to which a signal with its default action means nothing.
+    is_init: bool,
 }
 
-/// Everything the child half needs, made ready before the clone: it must not allocate.
-struct Plan {
+/// What the child does last, made ready before the clone: it must not allocate.
+pub(super) struct Plan<'a> {
     program: CString,
     argv: Vec<*const libc::c_char>,
     envp: Vec<*const libc::c_char>,
     directory: Option<CString>,
     stdio: [Option<RawFd>; 3],
+    /// What `argv` points to.
+    _words: Vec<CString>,
+    /// What `envp` points to.
+    _environment: &'a Environment,
+}
+
+impl<'a> Plan<'a> {
+    /// The plan for a command. Its stdio descriptors must stay open until it is carried out.
+    pub(super) fn of(command: &Command<'a>) -> io::Result<Plan<'a>> {
+        let words: Vec<CString> =
+            command.argv.iter().map(|word| c_string(word)).collect::<io::Result<_>>()?;
+        Ok(Plan {
+            program: c_string(command.program.as_os_str())?,
+            argv: null_terminated(words.iter().map(CString::as_c_str)),
+            envp: null_terminated(command.environment.entries.iter().map(CString::as_c_str)),
+            directory: command.directory.map(|path| c_string(path.as_os_str())).transpose()?,
+            stdio: command.stdio.map(|fd| fd.map(|fd| fd.as_raw_fd())),
+            _words: words,
+            _environment: command.environment,
+        })
+    }
+
+    /// Puts the standard streams in place: the first half of becoming the program. False if a call failed (errno).
+    ///
+    /// # Safety
+    /// Only in a child that has a descriptor table of its own.
+    pub(super) unsafe fn connect_stdio(&self) -> bool {
+        // SAFETY: by the contract above no other thread uses the descriptors 0 to 2 of this table.
+        (0..3).zip(&self.stdio).all(|(target, source)| unsafe {
+            match *source {
+                None => true,
+                Some(fd) if fd == target => libc::fcntl(fd, libc::F_SETFD, 0) == 0,
+                Some(fd) => libc::dup2(fd, target) == target,
+            }
+        })
+    }
+
+    /// Enters the directory and becomes the program. Returns only if a call failed: its errno.
+    ///
+    /// # Safety
+    /// Only in a child whose parent waits: the child may share the memory, and errno, with it.
+    pub(super) unsafe fn become_program(&self) -> libc::c_int {
+        // SAFETY: every pointer in the plan is NUL-terminated and alive; the calls are async-signal-safe.
+        unsafe {
+            if self.directory.as_ref().is_none_or(|path| libc::chdir(path.as_ptr()) == 0) {
+                libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+                // From here on a signal may come: it must not run our handler, which works on the parent's memory.
+                crate::sys::signal::forget_cleanup();
+                let mut none: libc::sigset_t = std::mem::zeroed();
+                libc::sigemptyset(&mut none);
+                libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());
+                libc::execve(self.program.as_ptr(), self.argv.as_ptr(), self.envp.as_ptr());
+            }
+            *libc::__errno_location()
+        }
+    }
+}
+
+/// Everything the child half of `spawn` needs, and what it says back.
+struct Errand<'a> {
+    plan: Plan<'a>,
     group: Group,
     parent: libc::pid_t,
     error: libc::c_int,
@@ -105,13 +171,8 @@ struct Plan {
 impl Command<'_> {
     /// Starts the process. An error is that of the step that failed, usually `execve`'s.
     pub fn spawn(&self) -> io::Result<Child> {
-        let argv: Vec<CString> = self.argv.iter().map(|word| c_string(word)).collect::<io::Result<_>>()?;
-        let mut plan = Plan {
-            program: c_string(self.program.as_os_str())?,
-            argv: null_terminated(argv.iter().map(CString::as_c_str)),
-            envp: null_terminated(self.environment.entries.iter().map(CString::as_c_str)),
-            directory: self.directory.map(|path| c_string(path.as_os_str())).transpose()?,
-            stdio: self.stdio.map(|fd| fd.map(|fd| fd.as_raw_fd())),
+        let mut errand = Errand {
+            plan: Plan::of(self)?,
             group: self.group,
             // SAFETY: getpid has no preconditions.
             parent: unsafe { libc::getpid() },
@@ -123,13 +184,13 @@ impl Command<'_> {
         // Signals are blocked so that no handler of ours runs in the child, which shares our memory.
         let unblocked = crate::sys::signal::block_all();
         // SAFETY: the child runs `child_half` on its own stack while this thread is suspended (CLONE_VFORK), so
-        // `plan` and `stack` outlive it and nothing here changes under it.
+        // `errand` and `stack` outlive it and nothing here changes under it.
         let pid = unsafe {
             libc::clone(
                 child_half,
                 stack_top.cast(),
                 libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
-                ptr::from_mut(&mut plan).cast(),
+                ptr::from_mut(&mut errand).cast(),
             )
         };
         let clone_error = io::Error::last_os_error();
@@ -137,25 +198,25 @@ impl Command<'_> {
         if pid < 0 {
             return Err(clone_error);
         }
-        let child = Child { pid, group: self.group };
-        if plan.error != 0 {
+        let child = Child { pid, group: self.group, is_init: false };
+        if errand.error != 0 {
             let _ = child.wait();
-            return Err(io::Error::from_raw_os_error(plan.error));
+            return Err(io::Error::from_raw_os_error(errand.error));
         }
         Ok(child)
     }
 }
 
 /// The child's side of `spawn`: only system calls, nothing that allocates or locks.
-extern "C" fn child_half(plan: *mut libc::c_void) -> libc::c_int {
-    // SAFETY: the parent passes a pointer to its `Plan`, is suspended until exec or exit, and reads `error` after.
-    let plan = unsafe { &mut *plan.cast::<Plan>() };
-    // SAFETY: every pointer in the plan is NUL-terminated and alive; the calls are async-signal-safe.
+extern "C" fn child_half(errand: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: the parent passes a pointer to its `Errand`, is suspended until exec or exit, and reads `error` after.
+    let errand = unsafe { &mut *errand.cast::<Errand<'_>>() };
+    // SAFETY: the calls are async-signal-safe; without CLONE_FILES the descriptor table is the child's own.
     unsafe {
-        if plan.group == Group::Own {
+        if errand.group == Group::Own {
             libc::setpgid(0, 0);
         }
-        if plan.group == Group::Detached {
+        if errand.group == Group::Detached {
             libc::setsid();
             libc::chdir(c"/".as_ptr());
             // What we were started with, too: the pipe of a build tool, the terminal of a user.
@@ -163,30 +224,25 @@ extern "C" fn child_half(plan: *mut libc::c_void) -> libc::c_int {
         } else {
             // A compiler must not outlive the process that wants its result.
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong);
-            if libc::getppid() != plan.parent {
+            if libc::getppid() != errand.parent {
                 libc::_exit(127);
             }
         }
-        let ready = (0..3).all(|target| match plan.stdio[target as usize] {
-            None => true,
-            Some(fd) if fd == target => libc::fcntl(fd, libc::F_SETFD, 0) == 0,
-            Some(fd) => libc::dup2(fd, target) == target,
-        }) && plan.directory.as_ref().is_none_or(|path| libc::chdir(path.as_ptr()) == 0);
-        if ready {
-            libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-            // From here on a signal may come: it must not run our handler, which works on the parent's memory.
-            crate::sys::signal::forget_cleanup();
-            let mut none: libc::sigset_t = std::mem::zeroed();
-            libc::sigemptyset(&mut none);
-            libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());
-            libc::execve(plan.program.as_ptr(), plan.argv.as_ptr(), plan.envp.as_ptr());
-        }
-        plan.error = *libc::__errno_location();
+        errand.error = if errand.plan.connect_stdio() {
+            errand.plan.become_program()
+        } else {
+            *libc::__errno_location()
+        };
         libc::_exit(127)
     }
 }
 
 impl Child {
+    /// A child that is process 1 of its own process namespace and leads a process group.
+    pub(super) fn init_of_namespace(pid: i32) -> Child {
+        Child { pid, group: Group::Own, is_init: true }
+    }
+
     /// The process id.
     pub fn pid(&self) -> i32 {
         self.pid
@@ -224,9 +280,11 @@ impl Child {
         self.wait().map(Some)
     }
 
-    /// Sends a signal to the process, or to its whole group where it has one of its own.
+    /// Sends a signal to the process, or to its whole group where it has one of its own. A confined program is
+    /// killed whatever the signal, with all it started: the kernel keeps other signals from process 1.
     pub fn signal(&self, signal: Signal) {
         let target = if self.group == Group::Shared { self.pid } else { -self.pid };
+        let signal = if self.is_init { Signal::Kill } else { signal };
         // SAFETY: kill has no memory preconditions. An error means that nobody is left to signal.
         unsafe { libc::kill(target, signal.number()) };
     }

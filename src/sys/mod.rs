@@ -13,7 +13,15 @@ pub mod watch;
 pub mod mapped_file;
 pub mod temp;
 
+pub mod confinement;
+#[cfg(test)]
+mod confinement_cases;
+pub mod exposure;
+pub mod job_root;
+mod namespace_root;
+
 pub mod net;
+pub mod open;
 pub mod resolve;
 
 pub mod pattern;

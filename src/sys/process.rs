@@ -110,7 +110,7 @@ pub fn become_user(user: &User) -> io::Result<()> {
 }
 
 /// Which file a path leads to, whatever the path is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileIdentity {
     device: u64,
     inode: u64,

@@ -114,6 +114,22 @@ pub fn named_file(parent: &Path, prefix: &str, suffix: &OsStr) -> io::Result<(Pa
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
+/// Makes a file without a name on the file system of a directory: for what does not belong into memory.
+pub fn nameless_file(directory: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    match options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(directory) {
+        // Some network file systems have no nameless files.
+        Err(error)
+            if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)) =>
+        {
+            let (path, file) = named_file(directory, "distccd", OsStr::new(""))?;
+            fs::remove_file(path)?;
+            Ok(file)
+        }
+        result => result,
+    }
+}
+
 /// An output file on its way: invisible until [`OutputFile::commit`], gone without a trace if dropped before.
 #[derive(Debug)]
 pub struct OutputFile {

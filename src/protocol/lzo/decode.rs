@@ -32,6 +32,15 @@ pub fn decompress(src: &[u8], limit: usize) -> Result<Vec<u8>, LzoError> {
     let reserved = src.len().saturating_mul(EXPECTED_RATIO).min(limit);
     let mut out = Vec::new();
     out.try_reserve_exact(reserved).map_err(|_| LzoError::NoMemory { bytes: reserved })?;
+    let made = decompress_into(src, limit, &mut out)?.len();
+    out.truncate(made);
+    Ok(out)
+}
+
+/// The same into a buffer that is used again and again, so that no memory is asked for and none is zeroed. What was in
+/// it counts for nothing; after an error it is empty.
+pub fn decompress_into<'a>(src: &[u8], limit: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], LzoError> {
+    let out = std::mem::take(buffer);
     let mut decoder = Decoder { src, at: 0, out, made: 0, before: Before::Match, limit };
     if let Some(first @ 18..) = src.first() {
         // A first byte of this size is a literal run of its own, without a token.
@@ -46,8 +55,8 @@ pub fn decompress(src: &[u8], limit: usize) -> Result<Vec<u8>, LzoError> {
     }
     match src.len() - decoder.at {
         0 => {
-            decoder.out.truncate(decoder.made);
-            Ok(decoder.out)
+            *buffer = decoder.out;
+            Ok(&buffer[..decoder.made])
         }
         count => Err(LzoError::TrailingBytes(count)),
     }
@@ -85,7 +94,7 @@ impl Decoder<'_> {
     fn quick_tokens(&mut self) {
         let src = self.src;
         let Some(last_at) = src.len().checked_sub(QUICK_INPUT) else { return };
-        let Some(last_made) = self.out.len().checked_sub(QUICK_ROOM) else { return };
+        let Some(last_made) = self.out.len().min(self.limit).checked_sub(QUICK_ROOM) else { return };
         let out = self.out.as_mut_slice();
         let (mut at, mut made, mut before) = (self.at, self.made, self.before);
         while at <= last_at && made <= last_made {
@@ -232,7 +241,7 @@ impl Decoder<'_> {
             return Err(LzoError::TooLong { limit: self.limit });
         }
         let needed = self.made + count;
-        if needed.saturating_add(QUICK_ROOM) <= self.out.len() || self.out.len() == self.limit {
+        if needed.saturating_add(QUICK_ROOM) <= self.out.len() || self.out.len() >= self.limit {
             return Ok(());
         }
         let room = needed.saturating_add(ROOM_STEP).min(self.limit);

@@ -8,7 +8,7 @@
 
 mod decode;
 
-pub use decode::decompress;
+pub use decode::{decompress, decompress_into};
 
 use std::fmt;
 
@@ -160,9 +160,16 @@ mod tests {
                 decompress(stream, limit).is_ok_and(|bytes| bytes == plain),
                 "size {size}, limit {limit}"
             );
+            for used in [0, size / 2, size + 200] {
+                let mut buffer = vec![b'#'; used];
+                let made = decompress_into(stream, limit, &mut buffer);
+                assert!(made.is_ok_and(|bytes| bytes == plain), "size {size}, limit {limit}, buffer {used}");
+            }
         }
         if let Some(short) = size.checked_sub(1) {
             assert_eq!(decompress(stream, short), Err(LzoError::TooLong { limit: short }));
+            let mut buffer = vec![0; size + 200];
+            assert_eq!(decompress_into(stream, short, &mut buffer), Err(LzoError::TooLong { limit: short }));
             assert!(!library_accepts(stream, short), "size {size}");
         }
     }

@@ -1,0 +1,243 @@
+//! A compile of the client's own files: where they are unpacked, what the compiler is told, what it leaves.
+//!
+//! ```text
+//! files as they came -> a chamber where the client's paths are true -> object, dependencies
+//!                   \-> or, where there are no namespaces, a private directory ([`crate::daemon::unpacked`])
+//! ```
+//!
+//! Knows files and compilers; nothing of the socket, the protocol's bytes or the other jobs.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::compiler_args;
+use crate::daemon::compilers::installation;
+use crate::daemon::file_set::{Buffers, FileSet, Links, UNPACKED_BYTES_MAX};
+use crate::daemon::job::{AcceptedCommand, Place, RunningJob, Streams, Workshop, cannot_execute};
+use crate::daemon::memory::Share;
+use crate::daemon::refusal::Refusal;
+use crate::daemon::reply::Output;
+use crate::daemon::surroundings::{self, Variables};
+use crate::daemon::system_headers::Question;
+use crate::daemon::unpacked;
+use crate::exit_code::ExitCode;
+use crate::log_warning;
+use crate::protocol::limits::OBJECT_BYTES_MAX;
+use crate::protocol::surroundings::{FileTime, Files};
+use crate::sys::child::{Child, Command, Environment, Group};
+use crate::sys::confinement::{Chamber, Failure, Limits};
+use crate::sys::job_root::JobRoot;
+use crate::sys::temp::TempDir;
+
+/// What a compiler may write into its chamber beside the object, in bytes: assembler text is larger than what becomes
+/// of it.
+const TEMPORARIES_BYTES_MAX: u64 = 2 << 30;
+/// Files a compiler may make, and directories for its outputs.
+const NEW_FILES_MAX: u64 = 4096;
+/// Where confined compilers have their temporary files, and dependencies that nobody named.
+const TEMPORARY: &str = "/tmp";
+const UNNAMED_DEPENDENCIES: &str = "/tmp/distccd.d";
+
+/// A job with its files, still packed.
+#[derive(Debug)]
+pub struct PumpJob {
+    pub(super) command: AcceptedCommand,
+    /// The client's working directory, absolute.
+    pub(super) directory: PathBuf,
+    pub(super) files: FileSet,
+    pub(super) times: Vec<FileTime>,
+    /// None from clients of 3.4.
+    pub(super) variables: Option<Variables>,
+}
+
+/// Why a job cannot be done in a chamber.
+enum Obstacle {
+    /// It cannot be done at all.
+    Refused(Refusal),
+    /// It can be done without one.
+    Unconfinable(String),
+}
+
+impl From<Refusal> for Obstacle {
+    fn from(refusal: Refusal) -> Obstacle {
+        Obstacle::Refused(refusal)
+    }
+}
+
+impl PumpJob {
+    /// A job that has no files yet, in the directory the client names.
+    pub fn new(command: AcceptedCommand, directory: Vec<u8>) -> Result<PumpJob, Refusal> {
+        let directory = PathBuf::from(OsStr::from_bytes(&directory));
+        if !directory.is_absolute() {
+            let text = format!("bad request: the working directory {} is not absolute", directory.display());
+            return Err(Refusal::new(ExitCode::ProtocolError, text));
+        }
+        let (files, times) = (FileSet::default(), Vec::new());
+        Ok(PumpJob { command, directory, files, times, variables: None })
+    }
+
+    /// The judged command.
+    pub fn command(&self) -> &AcceptedCommand {
+        &self.command
+    }
+
+    /// Takes what the client says of its files and headers; what has to be compared before the job may start.
+    pub fn take_surroundings(&mut self, files: Files) -> Option<Question> {
+        let Files { times, directories, headers } = files;
+        self.times = times;
+        let program = self.command.program.path.clone();
+        (!headers.is_empty()).then(|| Question { program, directories, headers })
+    }
+
+    /// Unpacks the files and starts the compiler.
+    pub fn launch(self, workshop: &Workshop, buffers: &mut Buffers) -> Result<RunningJob, Refusal> {
+        if workshop.confines {
+            match self.launch_confined(workshop, buffers) {
+                Ok(started) => return Ok(self.running(started)),
+                Err(Obstacle::Refused(refusal)) => return Err(refusal),
+                Err(Obstacle::Unconfinable(why)) => {
+                    log_warning!("{} is compiled unconfined: {why}", self.command.source_name());
+                }
+            }
+        }
+        let started = unpacked::launch(&self, workshop, buffers)?;
+        Ok(self.running(started))
+    }
+
+    fn running(self, (child, streams, harvest): (Child, Streams, Harvest)) -> RunningJob {
+        RunningJob::new(self.command, child, streams, Place::Tree(Box::new(harvest)))
+    }
+
+    /// The compiler runs with the client's words, in the client's directory, on the client's paths.
+    fn launch_confined(
+        &self,
+        workshop: &Workshop,
+        buffers: &mut Buffers,
+    ) -> Result<(Child, Streams, Harvest), Obstacle> {
+        let program = &self.command.program.path;
+        let exposure = workshop.exposure.with(&installation(program));
+        let limits = Limits {
+            bytes: UNPACKED_BYTES_MAX + u64::from(OBJECT_BYTES_MAX) + TEMPORARIES_BYTES_MAX,
+            files: self.files.inodes() + NEW_FILES_MAX,
+        };
+        let chamber = Chamber::open(&exposure, limits).map_err(|failure| self.obstacle(failure))?;
+        let (argv, outputs) = self.words_and_outputs();
+        let share = self.fill(chamber.root(), &outputs, Links::AsSent, workshop, buffers)?;
+        let streams = Streams::open()?;
+        let environment = surroundings::environment(
+            self.base_environment(workshop),
+            self.variables.as_ref(),
+            self.directory.as_os_str(),
+            OsStr::new(TEMPORARY),
+        );
+        let command = Command {
+            program,
+            argv: &argv,
+            environment: &environment,
+            directory: Some(&self.directory),
+            stdio: [Some(streams.null.as_fd()), Some(streams.stdout.as_fd()), Some(streams.stderr.as_fd())],
+            group: Group::Own,
+        };
+        let (child, root) = chamber.run(&command).map_err(|failure| match failure {
+            Failure::Program(_) if !exposure.covers(program) => Obstacle::Unconfinable(format!(
+                "{} cannot be shown without what is beside it",
+                program.display()
+            )),
+            failure => self.obstacle(failure),
+        })?;
+        Ok((child, streams, Harvest { root, outputs, unpacked: None, _share: share }))
+    }
+
+    fn obstacle(&self, failure: Failure) -> Obstacle {
+        match failure {
+            Failure::Unavailable(why) => Obstacle::Unconfinable(why),
+            Failure::Program(error) => Obstacle::Refused(cannot_execute(&self.command, &error)),
+        }
+    }
+
+    /// The words to run, and where the results will be, in the client's own paths.
+    fn words_and_outputs(&self) -> (Vec<OsString>, Outputs) {
+        let compile = &self.command.compile;
+        let mut argv = compile.argv().to_vec();
+        let mut dependencies = compiler_args::dependency_file(&argv, compile.source());
+        if compiler_args::implies_dependencies(&argv) {
+            argv.extend(["-MMD", "-MF", UNNAMED_DEPENDENCIES].map(OsString::from));
+            dependencies = Some(UNNAMED_DEPENDENCIES.into());
+        }
+        let at_client = |name: &OsStr| self.directory.join(name);
+        let outputs = Outputs {
+            object: at_client(&compile.output_or_default()),
+            dependencies: dependencies.as_deref().map(at_client),
+        };
+        (argv, outputs)
+    }
+
+    /// What the compiler gets of the daemon's environment.
+    pub(super) fn base_environment<'a>(&self, workshop: &'a Workshop) -> &'a Environment {
+        match self.variables {
+            Some(_) => &workshop.pump_environments.bare,
+            None => &workshop.pump_environments.with_language,
+        }
+    }
+
+    /// Unpacks the files, and makes the directories that the compiler will look for. What it returns stands for the
+    /// memory this takes.
+    pub(super) fn fill(
+        &self,
+        root: &JobRoot,
+        outputs: &Outputs,
+        links: Links,
+        workshop: &Workshop,
+        buffers: &mut Buffers,
+    ) -> Result<Share, Refusal> {
+        let mut share = Share::default();
+        let mut unpacker = root.unpacker();
+        self.files.unpack(&self.times, links, &mut unpacker, buffers, &mut share, &workshop.trees)?;
+        let directory = self.directory.as_os_str().as_bytes();
+        unpacker.create_directory(directory).map_err(|error| {
+            let text = format!("make the working directory {}: {error}", self.directory.display());
+            Refusal::new(ExitCode::ProtocolError, text)
+        })?;
+        for output in [Some(&outputs.object), outputs.dependencies.as_ref()].into_iter().flatten() {
+            // If there can be none, the compiler will say so in its own words.
+            let parent = output.parent().unwrap_or(Path::new("/"));
+            let _ = unpacker.create_directory(parent.as_os_str().as_bytes());
+        }
+        Ok(share)
+    }
+}
+
+/// Where a compiler leaves its results: paths in the tree.
+#[derive(Debug)]
+pub(super) struct Outputs {
+    pub(super) object: PathBuf,
+    pub(super) dependencies: Option<PathBuf>,
+}
+
+/// A tree with a compiler at work in it, and what is to be taken from it in the end.
+#[derive(Debug)]
+pub struct Harvest {
+    pub(super) root: JobRoot,
+    pub(super) outputs: Outputs,
+    /// The directory that the tree is below, unless it is a chamber's.
+    pub(super) unpacked: Option<TempDir>,
+    pub(super) _share: Share,
+}
+
+impl Harvest {
+    /// Opens what the ended compiler left.
+    pub fn collect(&self, stdout: File, stderr: File) -> Output {
+        // What is no regular file is no result.
+        let open = |path: &Path| self.root.open_result(path.as_os_str().as_bytes()).ok().flatten();
+        Output {
+            object: open(&self.outputs.object),
+            dependencies: self.outputs.dependencies.as_deref().and_then(open),
+            unpacked: self.unpacked.as_ref().map(|directory| unpacked::root_of(directory)),
+            stdout,
+            stderr,
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! Where a job's compiler runs: new user, mount, pid and ipc namespaces, and a root of the job's own.
+//!
+//! Knows nothing of jobs: it opens a chamber, lets the caller fill its root, and starts a program in it. Unprivileged:
+//! the program keeps our user id and no capabilities.
+
+use std::ffi::{CString, OsStr};
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::sys::child::{Child, Command, Environment, Group, Plan};
+use crate::sys::exposure::{Directory, Exposure, inside};
+use crate::sys::job_root::{JobRoot, MountPoint};
+use crate::sys::namespace_root::{Furniture, Handshake, LAYING_OUT, LEAVE, Mount, READY, Step, inhabit};
+use crate::sys::signal;
+
+/// Stack of the child between clone and exec, in bytes: what it calls are system calls.
+const CHILD_STACK_BYTES: usize = 64 * 1024;
+/// Device files that programs expect. Those that are missing here are missing inside.
+const DEVICES: [&str; 5] = ["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
+/// Where overlays keep their work: below the directory that the job's /proc will hide.
+const OVERLAY_WORK: &str = "proc/overlay";
+/// Bounds of the file system of a chamber that only finds out whether there can be one.
+const PROBE_LIMITS: Limits = Limits { bytes: 1 << 20, files: 1000 };
+
+/// Bounds of a job's file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Content of its files, in bytes.
+    pub bytes: u64,
+    /// Files, directories and links, about thirty of ours among them.
+    pub files: u64,
+}
+
+/// Why a program does not run confined.
+#[derive(Debug)]
+pub enum Failure {
+    /// The machine does not allow it, for this job or at this moment: do the job without.
+    Unavailable(String),
+    /// The chamber was ready, but the program or its directory could not be used: the error of execve or chdir.
+    Program(io::Error),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Unavailable(text) => write!(formatter, "confine a program: {text}"),
+            Failure::Program(error) => write!(formatter, "execute a confined program: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+fn unavailable(what: &str, error: &io::Error) -> Failure {
+    Failure::Unavailable(format!("{what}: {error}"))
+}
+
+/// What confinement can do on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// Whether a job's files may lie below exposed directories (overlayfs in a user namespace, since Linux 5.11).
+    pub overlays: bool,
+}
+
+/// Tries everything once. The error is one text for the log: the step that failed, its error, and what an
+/// administrator can do about it.
+pub fn probe(exposure: &Exposure) -> Result<Abilities, String> {
+    try_out(exposure, None).map_err(|failure| format!("{failure}{}", advice()))?;
+    let overlays = exposure
+        .parts()
+        .directories
+        .first()
+        .is_some_and(|directory| try_out(exposure, Some(&directory.path.join("distcc-probe"))).is_ok());
+    Ok(Abilities { overlays })
+}
+
+/// Does all but execute a program, with a file at `path` if one is given.
+fn try_out(exposure: &Exposure, path: Option<&Path>) -> Result<(), Failure> {
+    let chamber = Chamber::open(exposure, PROBE_LIMITS)?;
+    if let Some(path) = path {
+        let made = chamber.root().unpacker().create_file(path.as_os_str().as_bytes(), b"", None);
+        made.map_err(|error| unavailable("make a file", &error))?;
+    }
+    let nothing = Command {
+        program: Path::new("/proc/no such program"),
+        argv: &[],
+        environment: &Environment::default(),
+        directory: None,
+        stdio: [None; 3],
+        group: Group::Own,
+    };
+    match chamber.run(&nothing) {
+        Err(Failure::Program(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(failure) => Err(failure),
+        Ok((child, _)) => {
+            let _ = child.wait();
+            Ok(())
+        }
+    }
+}
+
+/// What the kernel's settings say about why user namespaces do not work, as the end of a sentence.
+fn advice() -> String {
+    const SETTINGS: [(&str, &str, &str); 3] = [
+        ("kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1 allows it"),
+        (
+            "kernel/apparmor_restrict_unprivileged_userns",
+            "1",
+            "an AppArmor profile with `userns,` for this program, or sysctl \
+             kernel.apparmor_restrict_unprivileged_userns=0, allows it",
+        ),
+        ("user/max_user_namespaces", "0", "sysctl user.max_user_namespaces=10000 allows it"),
+    ];
+    let found = SETTINGS.iter().find(|(name, value, _)| {
+        fs::read_to_string(format!("/proc/sys/{name}")).is_ok_and(|text| text.trim() == *value)
+    });
+    let advice = found.map_or(
+        "the kernel needs CONFIG_USER_NS; in a container, its seccomp profile must allow clone with namespaces, \
+         mount and pivot_root",
+        |(_, _, advice)| advice,
+    );
+    format!(" ({advice})")
+}
+
+/// A process that waits in its namespaces, and the root it will see. Dropping it ends the process.
+///
+/// It may move to another thread, but the thread that opened it must live until the program has ended: the kernel
+/// takes that thread for the parent, and kills the program when it ends.
+#[derive(Debug)]
+pub struct Chamber {
+    inhabitant: Inhabitant,
+    root: JobRoot,
+    exposure: Exposure,
+    /// Whether to do as before Linux 5.12; for tests.
+    pub(super) one_by_one: bool,
+}
+
+impl Chamber {
+    /// Opens a chamber with an empty root, but for /tmp and the places where the exposed parts will appear. The
+    /// error is always [`Failure::Unavailable`].
+    pub fn open(exposure: &Exposure, limits: Limits) -> Result<Chamber, Failure> {
+        let (inhabitant, root) = Inhabitant::start(limits)?;
+        prepare(&root, exposure).map_err(|error| unavailable("prepare the root", &error))?;
+        Ok(Chamber { inhabitant, root, exposure: exposure.clone(), one_by_one: false })
+    }
+
+    /// The root, to be filled with the job's files.
+    pub fn root(&self) -> &JobRoot {
+        &self.root
+    }
+
+    /// Starts a program inside. Its directory is a path inside, `/` if none; its group is its own, whatever the
+    /// command says; a standard stream that is not given is /dev/null.
+    ///
+    /// The child is process 1 of its namespace: when it has been waited for, everything it started is dead, and
+    /// nobody changes the root any more. If it ends itself with a signal (abort), that is seen as SIGSEGV.
+    pub fn run(mut self, command: &Command<'_>) -> Result<(Child, JobRoot), Failure> {
+        let null = OpenOptions::new().read(true).write(true).open("/dev/null");
+        let null: File = null.map_err(|error| unavailable("open /dev/null", &error))?;
+        let stdio = command.stdio.map(|stream| stream.or(Some(null.as_fd())));
+        let plan = Plan::of(&Command { stdio, ..*command }).map_err(Failure::Program)?;
+        let furniture = self.furniture(plan)?;
+        let child = self.inhabitant.become_program(&furniture)?;
+        Ok((child, self.root))
+    }
+
+    fn furniture<'a>(&self, plan: Plan<'a>) -> Result<Furniture<'a>, Failure> {
+        let parts = self.exposure.parts();
+        let mut furniture = Furniture {
+            mounts: Vec::new(),
+            devices: Vec::new(),
+            bound: Vec::new(),
+            one_by_one: self.one_by_one,
+            plan,
+        };
+        for directory in &parts.directories {
+            let point = self.root.mount_point(inside(&directory.path).as_bytes());
+            match point.map_err(|error| unavailable("make a mount point", &error))? {
+                MountPoint::New => {
+                    furniture.bind(&directory.path)?;
+                    for submount in &directory.submounts {
+                        furniture.bound.push(relative(submount)?);
+                    }
+                }
+                MountPoint::Filled => self.overlay(directory, &mut furniture)?,
+                // The job's own file or link of that name is what the compiler is to see.
+                MountPoint::Other => {}
+            }
+        }
+        for file in parts.files.iter().filter(|file| self.root.is_plain_file(inside(file).as_bytes())) {
+            furniture.bind(file)?;
+        }
+        for device in DEVICES.map(Path::new) {
+            if self.root.is_plain_file(inside(device).as_bytes()) {
+                furniture.devices.push(bind(device)?);
+            }
+        }
+        Ok(furniture)
+    }
+
+    /// A directory below which the job has files: both are to be seen, and what is written is the job's.
+    fn overlay(&self, directory: &Directory, furniture: &mut Furniture<'_>) -> Result<(), Failure> {
+        let refused = |what: &str| {
+            Failure::Unavailable(format!("a job has files in {}, which {what}", directory.path.display()))
+        };
+        // An overlay's options know no way to write some of these that all kernels share.
+        if directory.path.as_os_str().as_bytes().iter().any(|byte| b",:\\\"".contains(byte)) {
+            return Err(refused("has a name that overlayfs cannot take"));
+        }
+        let target = relative(&directory.path)?;
+        let work = format!("{OVERLAY_WORK}/{}", furniture.mounts.len());
+        let made = self.root.mount_point(work.as_bytes());
+        if made.map_err(|error| unavailable("make an overlay's directory", &error))? != MountPoint::New {
+            return Err(refused("cannot be overlaid, because the job has a /proc as well"));
+        }
+        let mut options = b"userxattr,lowerdir=".to_vec();
+        options.extend_from_slice(directory.path.as_os_str().as_bytes());
+        options.extend_from_slice(b",upperdir=");
+        options.extend_from_slice(target.as_bytes());
+        options.extend_from_slice(b",workdir=");
+        options.extend_from_slice(work.as_bytes());
+        let overlay = Some(c_string(OsStr::from_bytes(&options))?);
+        furniture.mounts.push(Mount { source: c_string(directory.path.as_os_str())?, target, overlay });
+        // An overlay shows one file system: those mounted below it have to be shown one by one.
+        let mut shown: Option<&Path> = None;
+        for submount in &directory.submounts {
+            if shown.is_none_or(|outer| !submount.starts_with(outer)) {
+                if self.root.has(inside(submount).as_bytes()) {
+                    return Err(refused("has another file system at that place"));
+                }
+                furniture.bind(submount)?;
+                shown = Some(submount);
+            } else {
+                furniture.bound.push(relative(submount)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Furniture<'_> {
+    fn bind(&mut self, path: &Path) -> Result<(), Failure> {
+        let mount = bind(path)?;
+        self.bound.push(mount.target.clone());
+        self.mounts.push(mount);
+        Ok(())
+    }
+}
+
+fn bind(path: &Path) -> Result<Mount, Failure> {
+    Ok(Mount { source: c_string(path.as_os_str())?, target: relative(path)?, overlay: None })
+}
+
+fn relative(path: &Path) -> Result<CString, Failure> {
+    c_string(inside(path))
+}
+
+fn c_string(text: &OsStr) -> Result<CString, Failure> {
+    CString::new(text.as_bytes()).map_err(|_| Failure::Unavailable(format!("path {text:?} holds a NUL byte")))
+}
+
+/// Puts into an empty root what every job finds there, before the job's own files come.
+fn prepare(root: &JobRoot, exposure: &Exposure) -> io::Result<()> {
+    let parts = exposure.parts();
+    let mut unpacker = root.unpacker();
+    unpacker.create_directory(b"proc")?;
+    unpacker.create_directory(b"tmp")?;
+    root.set_mode(c"tmp", 0o1777)?;
+    let devices = DEVICES.iter().map(Path::new).filter(|device| device.exists());
+    for file in devices.chain(parts.files.iter().map(|file| file.as_path())) {
+        unpacker.create_file(inside(file).as_bytes(), b"", None)?;
+    }
+    for (link, target) in &parts.links {
+        unpacker.create_link(inside(link).as_bytes(), target.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The process of a chamber, until it has become a program.
+///
+/// It is cloned without an exit signal, so that no `wait` of ours for any child takes it; exec makes it an ordinary
+/// child.
+#[derive(Debug)]
+struct Inhabitant {
+    pid: i32,
+    /// Whether it is ours no more: waited for, or a program.
+    is_settled: bool,
+    handshake: Arc<Handshake>,
+    /// What it runs on.
+    _stack: Vec<u128>,
+}
+
+impl Inhabitant {
+    /// Starts it, and waits until it has mounted its root.
+    fn start(limits: Limits) -> Result<(Inhabitant, JobRoot), Failure> {
+        let parent = own_pidfd();
+        let fd = parent.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        // SAFETY: neither call has preconditions.
+        let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+        let maps = [uid, gid].map(|id| text(format!("{id} {id} 1\n")));
+        let tmpfs = text(format!("mode=755,size={},nr_inodes={}", limits.bytes, limits.files));
+        let handshake = Arc::new(Handshake::new(fd, maps, tmpfs));
+        let mut stack: Vec<u128> = Vec::with_capacity(CHILD_STACK_BYTES / size_of::<u128>());
+        // SAFETY: the pointer is one past the end of the allocation, aligned to 16 bytes by the element type.
+        let stack_top = unsafe { stack.as_mut_ptr().add(stack.capacity()) };
+        let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_CHILD_CLEARTID;
+        let namespaces = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC;
+        // Blocked here so that no handler runs in the child, nor here while the child uses our errno.
+        let unblocked = signal::block_all();
+        // SAFETY: the child runs `inhabit` on a stack of its own. Stack and handshake live as long as it shares our
+        // memory (`Drop` waits for that), and it runs only while this thread waits for it.
+        let pid = unsafe {
+            libc::clone(
+                inhabit,
+                stack_top.cast(),
+                flags | namespaces,
+                Arc::as_ptr(&handshake).cast_mut().cast(),
+                ptr::null_mut::<libc::pid_t>(),
+                ptr::null_mut::<libc::c_void>(),
+                handshake.turn.as_ptr(),
+            )
+        };
+        let error = io::Error::last_os_error();
+        if pid > 0 {
+            handshake.wait_while(LAYING_OUT);
+        }
+        signal::restore_mask(&unblocked);
+        if pid < 0 {
+            return Err(unavailable("make a new user, mount, pid and ipc namespace", &error));
+        }
+        let root = handshake.root.load(Ordering::Acquire);
+        // SAFETY: the child opened it in the table we share, for us to own.
+        let root = (root >= 0).then(|| JobRoot::of_descriptor(unsafe { OwnedFd::from_raw_fd(root) }));
+        let inhabitant = Inhabitant { pid, is_settled: false, handshake, _stack: stack };
+        match root {
+            Some(root) if inhabitant.handshake.wait_while(LAYING_OUT) == READY => Ok((inhabitant, root)),
+            _ => Err(inhabitant.failure()),
+        }
+    }
+
+    /// Lets it furnish its root and become the program.
+    fn become_program(&mut self, furniture: &Furniture<'_>) -> Result<Child, Failure> {
+        let unblocked = signal::block_all();
+        if self.handshake.wait_while(LAYING_OUT) == READY {
+            self.handshake.furnish(furniture);
+        }
+        signal::restore_mask(&unblocked);
+        if self.collect() { Err(self.failure()) } else { Ok(Child::init_of_namespace(self.pid)) }
+    }
+
+    /// Waits until the process has died or become a program, and says whether it has died. A program is no longer a
+    /// child of the kind that this waits for.
+    fn collect(&mut self) -> bool {
+        self.is_settled = true;
+        loop {
+            // SAFETY: waitpid takes a null pointer for a status nobody wants.
+            let pid = unsafe { libc::waitpid(self.pid, ptr::null_mut(), libc::__WCLONE) };
+            if pid == self.pid {
+                return true;
+            }
+            if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+                return false;
+            }
+        }
+    }
+
+    fn failure(&self) -> Failure {
+        match self.handshake.fault() {
+            Some((Step::Execute, error)) => Failure::Program(error),
+            Some((step, error)) => unavailable(step.words(), &error),
+            None => Failure::Unavailable("the process was killed before it was the program".into()),
+        }
+    }
+}
+
+impl Drop for Inhabitant {
+    fn drop(&mut self) {
+        if self.is_settled {
+            return;
+        }
+        if self.handshake.wait_while(LAYING_OUT) == READY {
+            self.handshake.pass(LEAVE);
+            self.handshake.wait_while(LEAVE);
+        }
+        self.collect();
+    }
+}
+
+/// A descriptor of this process that tells when it has ended; none before Linux 5.3.
+fn own_pidfd() -> Option<OwnedFd> {
+    // SAFETY: a descriptor that comes back is new and nobody else's; pidfds close at exec.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0);
+        (fd >= 0).then(|| OwnedFd::from_raw_fd(fd as libc::c_int))
+    }
+}
+
+fn text(text: String) -> CString {
+    CString::new(text).expect("BUG: a number holds a NUL byte")
+}
