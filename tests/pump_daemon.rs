@@ -164,6 +164,30 @@ fn object_of(reply: &Reply) -> String {
 }
 
 #[test]
+fn what_lies_here_at_an_outputs_place_is_not_in_the_way() {
+    let place = Place::new();
+    // A compiler outside of /usr, which writes over what is there, and reads a file of its own.
+    place
+        .sandbox
+        .script("tools/bin/over-cc", "for last; do :; done\ncat ${0%/*}/../own >$last && : >$last.d\n");
+    fs::write(place.path("tools/own"), "own").unwrap();
+    place.sandbox.allow_compiler("over-cc");
+    for namespaces in WAYS {
+        let search = format!("{}:/usr/bin:/bin", place.path("tools/bin").display());
+        let daemon = Daemon::start(place.daemon().env("PATH", search).env("DISTCCD_NAMESPACES", namespaces));
+        let directory = place.path("tools/work");
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("a.o"), "another user's").unwrap();
+        let directory = directory.to_str().unwrap();
+        let asked = PumpRequest::new(directory, &["over-cc", "-c", "a.c", "-o", "a.o"]);
+        let reply = daemon.ask(&asked.file(&format!("{directory}/a.c"), "").bytes()).unwrap();
+        assert_eq!(object_of(&reply), "own");
+        assert_eq!(fs::read_to_string(format!("{directory}/a.o")).unwrap(), "another user's");
+        place.finish_one(daemon);
+    }
+}
+
+#[test]
 fn times_and_variables_travel() {
     let place = Place::new();
     // A compiler that says what it was given.

@@ -6,7 +6,6 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, PathBuf};
 use std::time::Duration;
 
-use crate::exit_code::ExitCode;
 use crate::include_scan::config::{Aids, Config, MailConfig};
 use crate::include_scan::server;
 use crate::log::{self, Level, Sink};
@@ -14,8 +13,10 @@ use crate::sys::pattern::Pattern;
 use crate::sys::{process, temp};
 use crate::{log_error, log_info};
 
-/// The exit status of a wrong call, as in 3.4.
-const WRONG_CALL: i32 = 1;
+/// The exit status of a wrong call, and of a server that does not start, as in 3.4.
+const FAILED: i32 = 1;
+/// Descriptors below are the standard streams.
+const FIRST_DESCRIPTOR: i32 = 3;
 /// Most messages sent by `--email` unless `--email_bound` says otherwise.
 const MAILS_DEFAULT: u32 = 3;
 /// Where 3.4 sends them unless DISTCC_EMAILLOG_WHOM_TO_BLAME says otherwise.
@@ -30,23 +31,23 @@ const PLACE_COMPONENTS_MAX: usize = 2;
 type Row = (&'static str, char, &'static str, &'static str);
 
 const OPTIONS: &[Row] = &[
-    ("port", ' ', "PATH", "the socket to listen on (necessary)"),
-    ("pid_file", ' ', "FILE", "write the process id there"),
-    ("debug_pattern", 'd', "N", "what to report: 1 warnings (default), 2 or more everything"),
+    ("port", ' ', "path", "the socket to listen on (necessary)"),
+    ("pid_file", ' ', "file", "write the process id there"),
+    ("debug_pattern", 'd', "n", "what to report: 1 warnings (default), 2 or more everything"),
     ("email", 'e', "", "send mail about internal errors"),
     ("no-email", ' ', "", "do not (the default)"),
-    ("email_bound", ' ', "N", "send no more than N mails (default: 3)"),
-    ("path_observation_re", ' ', "RE", "warn of each file whose real path matches"),
+    ("email_bound", ' ', "n", "send no more than N mails (default: 3)"),
+    ("path_observation_re", ' ', "re", "warn of each file whose real path matches"),
     ("statistics", 's', "", "print statistics after each answer"),
     ("time", 't', "", "print the time used at the end"),
     ("no_force_dirs", ' ', "", "do not send directories without files"),
     ("verify", 'v', "", "check each answer by running the preprocessor"),
     ("write_include_closure", 'w', "", "write the files of each answer to OBJECT.d_approx"),
     ("foreground", ' ', "", "stay in the foreground"),
-    ("idle-timeout", ' ', "SECONDS", "end when no client came for so long (0: never)"),
-    ("exit-on-eof", ' ', "FD", "end when this open descriptor has an end"),
+    ("idle-timeout", ' ', "seconds", "end when no client came for so long (0: never)"),
+    ("exit-on-eof", ' ', "fd", "end when this open descriptor has an end"),
     ("help", 'h', "", "show this help"),
-    ("stat_reset_triggers", ' ', "GLOBS", ""),
+    ("stat_reset_triggers", ' ', "globs", ""),
     ("unsafe_absolute_includes", ' ', "", ""),
     ("unsafe_no_unexpanded_functions", ' ', "", ""),
     ("exact_analysis", 'x', "", ""),
@@ -60,7 +61,7 @@ pub fn run(argv: &[OsString]) -> i32 {
         Ok(given) => given,
         Err(wrong) => {
             say!("include_server: {wrong}\n{}", help());
-            return WRONG_CALL;
+            return FAILED;
         }
     };
     if given.has("help") {
@@ -69,14 +70,14 @@ pub fn run(argv: &[OsString]) -> i32 {
     }
     if given.has("simple_algorithm") {
         eprintln!("include_server: --simple_algorithm: Not implemented");
-        return WRONG_CALL;
+        return FAILED;
     }
     let config = match configure(&given) {
         Ok(config) => config,
         Err(wrong) => {
             log_error!("{wrong}");
             say!("{}", help());
-            return WRONG_CALL;
+            return FAILED;
         }
     };
     match config.end_of_build {
@@ -90,13 +91,13 @@ pub fn run(argv: &[OsString]) -> i32 {
     std::panic::set_hook(Box::new(|panic| log_error!("internal error: {panic}")));
     match server::run(config) {
         Ok(()) => 0,
-        Err(ExitCode::BindFailed | ExitCode::BadArguments) => WRONG_CALL,
-        Err(code) => code.number(),
+        // What went wrong was said; 3.4 knows no other number.
+        Err(_) => FAILED,
     }
 }
 
 fn help() -> String {
-    let mut text = String::from("Usage: include_server --port PATH [OPTION...]\n");
+    let mut text = String::from("Usage: include_server --port path [OPTION...]\n");
     for (long, letter, value, line) in OPTIONS.iter().filter(|row| !row.3.is_empty()) {
         let short = if *letter == ' ' { String::new() } else { format!("-{letter}, ") };
         let value = if value.is_empty() { String::new() } else { format!(" {value}") };
@@ -202,6 +203,11 @@ fn configure(given: &Given) -> Result<Config, String> {
         Pattern::new(&text).map_err(|error| format!("--path_observation_re {text}: {error}"))
     });
     let seconds: Option<u64> = given.number("idle-timeout")?;
+    let end_of_build: Option<i32> = given.number("exit-on-eof")?;
+    if let Some(number) = end_of_build.filter(|number| *number < FIRST_DESCRIPTOR) {
+        return Err(format!("--exit-on-eof {number}: want a descriptor above the standard streams"));
+    }
+    let most_mails = given.number("email_bound")?.unwrap_or(MAILS_DEFAULT);
     // Of --email and --no-email the later one counts.
     let mail = given.0.iter().rev().find(|(name, _)| matches!(*name, "email" | "no-email"));
     let environment = Environment::read();
@@ -210,7 +216,7 @@ fn configure(given: &Given) -> Result<Config, String> {
         pid_file: absolute("pid_file").transpose()?,
         foreground: given.has("foreground"),
         idle_timeout: seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs),
-        end_of_build: given.number("exit-on-eof")?,
+        end_of_build,
         mirror: mirror_place(environment.client_tmp)?,
         search_path: environment.search_path,
         times: given.has("time"),
@@ -221,10 +227,9 @@ fn configure(given: &Given) -> Result<Config, String> {
             write_closure: given.has("write_include_closure"),
             verify: given.has("verify"),
         },
-        mail: mail.filter(|(name, _)| *name == "email").map(|_| ()).map_or(Ok(None), |()| {
-            let most = given.number("email_bound")?.unwrap_or(MAILS_DEFAULT);
-            Ok::<_, String>(Some(MailConfig { to: environment.mail_to, most }))
-        })?,
+        mail: mail
+            .filter(|(name, _)| *name == "email")
+            .map(|_| MailConfig { to: environment.mail_to, most: most_mails }),
     })
 }
 

@@ -1,5 +1,5 @@
 //! The files of a pump job as they came: names and bodies still compressed, in memory while they are few, else in a
-//! nameless file; and how they become a tree. See "What a pump job's files are kept in" in docs/design-notes.md.
+//! nameless file; and how they become a tree.
 //!
 //! Knows paths and bytes; nothing of the protocol's order or of the compiler.
 

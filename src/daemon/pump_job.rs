@@ -8,7 +8,7 @@
 //! Knows files and compilers; nothing of the socket, the protocol's bytes or the other jobs.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ impl PumpJob {
         let Files { times, directories, headers } = files;
         self.times = times;
         let program = self.command.program.path.clone();
-        (!headers.is_empty()).then(|| Question { program, directories, headers })
+        (!headers.is_empty()).then_some(Question { program, directories, headers })
     }
 
     /// Unpacks the files and starts the compiler.
@@ -125,7 +125,7 @@ impl PumpJob {
         };
         let chamber = Chamber::open(&exposure, limits).map_err(|failure| self.obstacle(failure))?;
         let (argv, outputs) = self.words_and_outputs();
-        let share = self.fill(chamber.root(), &outputs, Links::AsSent, workshop, buffers)?;
+        let share = self.fill(chamber.root(), Some(&outputs), Links::AsSent, workshop, buffers)?;
         let streams = Streams::open()?;
         let environment = surroundings::environment(
             self.base_environment(workshop),
@@ -183,12 +183,12 @@ impl PumpJob {
         }
     }
 
-    /// Unpacks the files, and makes the directories that the compiler will look for. What it returns stands for the
-    /// memory this takes.
+    /// Unpacks the files, and makes what the compiler will look for: its directory, and those of outputs inside. What
+    /// it returns stands for the memory this takes.
     pub(super) fn fill(
         &self,
         root: &JobRoot,
-        outputs: &Outputs,
+        outputs: Option<&Outputs>,
         links: Links,
         workshop: &Workshop,
         buffers: &mut Buffers,
@@ -201,10 +201,14 @@ impl PumpJob {
             let text = format!("make the working directory {}: {error}", self.directory.display());
             Refusal::new(ExitCode::ProtocolError, text)
         })?;
-        for output in [Some(&outputs.object), outputs.dependencies.as_ref()].into_iter().flatten() {
+        for output in outputs.into_iter().flat_map(Outputs::paths) {
             // If there can be none, the compiler will say so in its own words.
             let parent = output.parent().unwrap_or(Path::new("/"));
             let _ = unpacker.create_directory(parent.as_os_str().as_bytes());
+            // This machine may show a file there that is another user's and cannot be written to.
+            if fs::symlink_metadata(output).is_ok() {
+                let _ = unpacker.create_file(output.as_os_str().as_bytes(), b"", None);
+            }
         }
         Ok(share)
     }
@@ -215,6 +219,12 @@ impl PumpJob {
 pub(super) struct Outputs {
     pub(super) object: PathBuf,
     pub(super) dependencies: Option<PathBuf>,
+}
+
+impl Outputs {
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        [Some(&self.object), self.dependencies.as_ref()].into_iter().flatten().map(PathBuf::as_path)
+    }
 }
 
 /// A tree with a compiler at work in it, and what is to be taken from it in the end.
@@ -235,7 +245,7 @@ impl Harvest {
         Output {
             object: open(&self.outputs.object),
             dependencies: self.outputs.dependencies.as_deref().and_then(open),
-            unpacked: self.unpacked.as_ref().map(|directory| unpacked::root_of(directory)),
+            unpacked: self.unpacked.as_ref().map(unpacked::root_of),
             stdout,
             stderr,
         }

@@ -118,8 +118,7 @@ pub(super) fn launch(
     let root = directory.path().join(ROOT);
     fs::create_dir(&root).map_err(no_room)?;
     let tree = JobRoot::of_directory(&root).map_err(no_room)?;
-    let nowhere = Outputs { object: "/".into(), dependencies: None };
-    let share = job.fill(&tree, &nowhere, Links::Relative, workshop, buffers)?;
+    let share = job.fill(&tree, None, Links::Relative, workshop, buffers)?;
 
     let inside = |path: &OsStr| {
         let mut made = root.clone().into_os_string();

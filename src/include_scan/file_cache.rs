@@ -1,6 +1,5 @@
 //! What each file says, and its checksum, remembered for as long as the file stays as it was. Knows no search path.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -9,6 +8,7 @@ use std::time::SystemTime;
 
 use super::FileState;
 use super::directives::Directives;
+use super::macro_index::MacroIndex;
 use super::tree::{EntryId, Signature, Tree};
 use crate::checksum::crc32;
 
@@ -31,6 +31,8 @@ struct Known {
     reading: u64,
     /// `None` if the file was only looked at.
     directives: Option<Arc<Directives>>,
+    /// The last query that wanted it.
+    used: u32,
 }
 
 /// Directives by file.
@@ -45,9 +47,8 @@ pub(super) struct FileCache {
     /// Files and bytes that this query has read.
     query_files: u64,
     query_bytes: u64,
-    /// The files that define a macro, or once did.
-    definers: HashMap<Box<[u8]>, Vec<EntryId>>,
-    /// Files whose macros are not in `definers` yet: most commands never ask.
+    macros: MacroIndex,
+    /// Files that are not in `macros` yet: most commands never ask.
     unindexed: Vec<EntryId>,
 }
 
@@ -72,6 +73,7 @@ impl FileCache {
         if let Some(known) = self.current(tree, file)
             && known.directives.is_some()
         {
+            known.used = tree.query();
             return Ok(known.reading);
         }
         let now = SystemTime::now();
@@ -85,42 +87,58 @@ impl FileCache {
         let state = FileState { signature, crc32: Some(crc32(&text)) };
         let directives = Some(Arc::new(Directives::of(&text)));
         self.unindexed.push(file);
-        Ok(self.remember(file, state, signature.is_settled(now), directives))
+        let known =
+            Known { state, settled: signature.is_settled(now), reading: 0, directives, used: tree.query() };
+        Ok(self.remember(file, known))
     }
 
     /// The same for a file that is not read as source: only whether it is still the same.
     pub(super) fn look(&mut self, tree: &Tree, file: EntryId, now: SystemTime) -> io::Result<u64> {
         if let Some(known) = self.current(tree, file) {
+            known.used = tree.query();
             return Ok(known.reading);
         }
         let signature = tree.signature(file).ok_or(io::ErrorKind::NotFound)?;
         let state = FileState { signature, crc32: None };
-        Ok(self.remember(file, state, signature.is_settled(now), None))
+        let known = Known {
+            state,
+            settled: signature.is_settled(now),
+            reading: 0,
+            directives: None,
+            used: tree.query(),
+        };
+        Ok(self.remember(file, known))
     }
 
-    fn current(&self, tree: &Tree, file: EntryId) -> Option<&Known> {
+    fn current(&mut self, tree: &Tree, file: EntryId) -> Option<&mut Known> {
+        self.reading(tree, file)?;
+        self.known.get_mut(file.index())?.as_mut()
+    }
+
+    /// The number of the last reading, if the file is still as it was then.
+    pub(super) fn reading(&self, tree: &Tree, file: EntryId) -> Option<u64> {
         let known = self.known(file)?;
-        (known.settled && tree.signature(file) == Some(known.state.signature)).then_some(known)
+        let is_same = known.settled && tree.signature(file) == Some(known.state.signature);
+        is_same.then_some(known.reading)
+    }
+
+    /// The number of the reading that this query has used, if it has used the file.
+    pub(super) fn used_in_query(&self, query: u32, file: EntryId) -> Option<u64> {
+        self.known(file).filter(|known| known.used == query).map(|known| known.reading)
     }
 
     fn known(&self, file: EntryId) -> Option<&Known> {
         self.known.get(file.index())?.as_ref()
     }
 
-    fn remember(
-        &mut self,
-        file: EntryId,
-        state: FileState,
-        settled: bool,
-        directives: Option<Arc<Directives>>,
-    ) -> u64 {
+    /// Keeps a reading and gives it its number.
+    fn remember(&mut self, file: EntryId, known: Known) -> u64 {
         if self.known.len() <= file.index() {
             self.known.resize_with(file.index() + 1, || None);
         }
         self.readings += 1;
-        let reading = self.readings;
-        self.known[file.index()] = Some(Known { state, settled, reading, directives });
-        reading
+        self.known[file.index()] = Some(Known { reading: self.readings, ..known });
+        self.readings
     }
 
     /// The state that a file was last seen in, and the number of that reading.
@@ -138,19 +156,15 @@ impl FileCache {
         self.known(file)?.directives.as_ref()
     }
 
-    /// The files that may define a macro.
-    pub(super) fn definers(&mut self, name: &[u8]) -> &[EntryId] {
+    /// Which of the files define which macro.
+    pub(super) fn macros(&mut self) -> &mut MacroIndex {
         for file in std::mem::take(&mut self.unindexed) {
-            let Some(known) = self.known.get(file.index()).and_then(Option::as_ref) else { continue };
-            for name in known.directives.iter().flat_map(|directives| directives.defined_names()) {
-                match self.definers.get_mut(name) {
-                    Some(files) if files.contains(&file) => {}
-                    Some(files) => files.push(file),
-                    None => drop(self.definers.insert(name.into(), vec![file])),
-                }
+            let known = self.known.get(file.index()).and_then(Option::as_ref);
+            if let Some(directives) = known.and_then(|known| known.directives.as_ref()) {
+                self.macros.note(file, directives);
             }
         }
-        self.definers.get(name).map_or(&[], Vec::as_slice)
+        &mut self.macros
     }
 }
 

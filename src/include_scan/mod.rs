@@ -1,15 +1,16 @@
 //! The include analysis of pump mode: which files a preprocessor could open for one command. A conservative superset:
 //! conditionals are ignored, macros are expanded only where an `#include` needs it, and then in every way.
 //!
-//! Knows nothing of servers, hosts or protocols, and starts no process but the compiler that is asked for its own
-//! directories. Reading order, from the question down to the bytes:
+//! Knows nothing of servers and hosts, of protocols only how a fingerprint is made, and starts no process but the
+//! compiler that is asked for its own directories. Reading order, from the question down to the bytes:
 //!
-//! - `closure` is the walk: [`Scanner::scan`] turns a [`Query`] into a [`Closure`].
+//! - `closure` is the walk: [`Scanner::scan`] turns a [`Query`] into a [`Closure`]; `memo` keeps it.
 //! - `search_path` reads the command; `system_dirs` asks the compiler; `resolve` finds names in directories;
 //!   `system_headers` keeps those that servers must have too.
-//! - `macros` expands computed includes; `definition` and `tokens` are what it works with; `answers` remembers the results;
-//!   `effort` limits it all.
-//! - `file_cache` remembers what each file says, `directives` finds it in the text, `text` is the lowest layer.
+//! - `macros` expands computed includes; `definition` and `tokens` are what it works with; `answers` remembers the results by
+//!   the definitions in `macro_index`; `effort` limits it all.
+//! - `file_cache` remembers what each file says, `directives` and `strings` find it in the text,
+//!   `text` is the lowest layer.
 //! - `tree` is the file system, looked at no more than once in a query.
 //!
 //! Everything remembered is checked against the file system in each query, so an answer is true for the moment it is
@@ -31,8 +32,10 @@ mod definition;
 mod directives;
 mod effort;
 mod file_cache;
+mod macro_index;
 mod macros;
 mod mail;
+mod memo;
 mod mirror;
 mod pool;
 mod remembered;
@@ -42,6 +45,7 @@ pub mod server;
 mod session;
 mod statistics;
 mod store;
+mod strings;
 mod system_dirs;
 mod system_headers;
 mod text;

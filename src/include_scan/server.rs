@@ -6,7 +6,8 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -30,8 +31,10 @@ use crate::{log_error, log_info, log_warning};
 
 /// How often the first thread looks whether the socket is still there.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
-/// Threads that wait on a socket while nothing happens; more are started as they are needed.
-const WAITING_MAX: usize = 4;
+/// Threads of a socket at start; more are started as they are needed.
+const THREADS_AT_START: usize = 2;
+/// Threads that may wait on a socket at the same time; one more ends. As many as a build has jobs, usually.
+const WAITING_MAX: usize = 32;
 /// Most threads of a socket: a connection beyond waits in the kernel's queue.
 const THREADS_MAX: usize = 256;
 /// Stack of a thread, in bytes: expanding macros within macros is recursive.
@@ -51,10 +54,15 @@ pub fn run(config: Config) -> Result<(), ExitCode> {
             ExitCode::DistccFailed
         }
     };
+    // Before standard input is let go: it may be this descriptor.
+    let build = config.end_of_build.map(process::duplicate_descriptor).transpose().map_err(|error| {
+        log_error!("--exit-on-eof: {error}");
+        ExitCode::BadArguments
+    })?;
     if config.foreground {
         write_pid_file(&config, std::process::id())?;
         process::forget_standard_input(false).map_err(fault("open /dev/null"))?;
-        return serve(config, || {});
+        return serve(config, build, || {});
     }
     let (mut ready, tell) = io::pipe().map_err(fault("make a pipe"))?;
     match process::fork().map_err(fault("fork"))? {
@@ -68,7 +76,7 @@ pub fn run(config: Config) -> Result<(), ExitCode> {
         Fork::Child => {
             drop(ready);
             process::forget_standard_input(true).map_err(fault("leave the terminal"))?;
-            serve(config, move || {
+            serve(config, build, move || {
                 let _ = (&tell).write_all(b"\n");
             })
         }
@@ -94,7 +102,7 @@ struct Threads {
     user: u32,
 }
 
-fn serve(config: Config, ready: impl FnOnce()) -> Result<(), ExitCode> {
+fn serve(config: Config, build: Option<OwnedFd>, ready: impl FnOnce()) -> Result<(), ExitCode> {
     let begin = Instant::now();
     let internal = |error: io::Error| {
         log_error!("start the include server: {error}");
@@ -103,10 +111,6 @@ fn serve(config: Config, ready: impl FnOnce()) -> Result<(), ExitCode> {
     process::raise_descriptor_limit();
     // Before any thread, so that all have the signals blocked.
     let signals = SignalFile::open(&[SIGTERM, SIGINT, SIGHUP]).map_err(internal)?;
-    let build = config.end_of_build.map(process::duplicate_descriptor).transpose().map_err(|error| {
-        log_error!("--exit-on-eof: {error}");
-        ExitCode::BadArguments
-    })?;
     mirror::remove_stale(&config.mirror);
     let sockets = Sockets::bind(&config.socket)?;
     let shared = Arc::new(Shared {
@@ -197,7 +201,7 @@ impl Sockets {
             let count = AtomicUsize::new(0);
             let listener = Arc::clone(&socket.listener);
             let group = Arc::new(Group { threads: Arc::clone(threads), listener, language, waiting, count });
-            for _ in 0..WAITING_MAX {
+            for _ in 0..THREADS_AT_START {
                 group.add_thread()?;
             }
         }
@@ -216,7 +220,13 @@ impl Socket {
             Ok(_) => {
                 return Err(io::Error::new(io::ErrorKind::AddrInUse, "another include server answers there"));
             }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                // A file that is no socket refuses connections, too.
+                if !fs::metadata(path)?.file_type().is_socket() {
+                    return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something else is there"));
+                }
+                fs::remove_file(path)?;
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -327,7 +337,7 @@ impl Threads {
 /// What the first thread waits for.
 struct Watch {
     signals: SignalFile,
-    build: Option<std::os::fd::OwnedFd>,
+    build: Option<OwnedFd>,
     idle_timeout: Option<Duration>,
 }
 

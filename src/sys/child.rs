@@ -288,6 +288,12 @@ impl Child {
         // SAFETY: kill has no memory preconditions. An error means that nobody is left to signal.
         unsafe { libc::kill(target, signal.number()) };
     }
+
+    /// Hands on a signal that was sent to us, to the process alone.
+    pub fn pass_on(&self, signal: i32) {
+        // SAFETY: kill has no memory preconditions. An error means that nobody is left to signal.
+        unsafe { libc::kill(self.pid, signal) };
+    }
 }
 
 /// A signal that ends a process.
@@ -300,7 +306,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    fn number(self) -> libc::c_int {
+    pub(super) fn number(self) -> libc::c_int {
         match self {
             Signal::Terminate => libc::SIGTERM,
             Signal::Kill => libc::SIGKILL,

@@ -9,13 +9,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sys::child::{Child, Command, Environment, Group, Plan};
-use crate::sys::exposure::{Directory, Exposure, inside};
+use crate::sys::exposure::{Exposure, inside};
 use crate::sys::job_root::{JobRoot, MountPoint};
 use crate::sys::namespace_root::{Furniture, Handshake, LAYING_OUT, LEAVE, Mount, READY, Step, inhabit};
 use crate::sys::signal;
@@ -26,8 +26,13 @@ const CHILD_STACK_BYTES: usize = 64 * 1024;
 const DEVICES: [&str; 5] = ["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
 /// Where overlays keep their work: below the directory that the job's /proc will hide.
 const OVERLAY_WORK: &str = "proc/overlay";
+/// Most mounts of one chamber, where directories have to be shown entry by entry: each costs some microseconds.
+const MOUNTS_MAX: usize = 300;
 /// Bounds of the file system of a chamber that only finds out whether there can be one.
 const PROBE_LIMITS: Limits = Limits { bytes: 1 << 20, files: 1000 };
+
+/// Set when probing found that this machine has no overlays for us.
+static NO_OVERLAYS: AtomicBool = AtomicBool::new(false);
 
 /// Bounds of a job's file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +70,8 @@ fn unavailable(what: &str, error: &io::Error) -> Failure {
 /// What confinement can do on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
-    /// Whether a job's files may lie below exposed directories (overlayfs in a user namespace, since Linux 5.11).
+    /// Whether a job's files below exposed directories are shown by one overlay (overlayfs in a user namespace, since
+    /// Linux 5.11), and not entry by entry, which is slower and not always possible.
     pub overlays: bool,
 }
 
@@ -73,17 +79,19 @@ pub struct Abilities {
 /// administrator can do about it.
 pub fn probe(exposure: &Exposure) -> Result<Abilities, String> {
     try_out(exposure, None).map_err(|failure| format!("{failure}{}", advice()))?;
-    let overlays = exposure
-        .parts()
-        .directories
-        .first()
+    // One without other file systems below it, which keep a directory from being overlaid.
+    let mut directories = exposure.parts().directories.iter();
+    let overlays = directories
+        .find(|directory| directory.submounts.is_empty())
         .is_some_and(|directory| try_out(exposure, Some(&directory.path.join("distcc-probe"))).is_ok());
+    NO_OVERLAYS.store(!overlays, Ordering::Relaxed);
     Ok(Abilities { overlays })
 }
 
 /// Does all but execute a program, with a file at `path` if one is given.
 fn try_out(exposure: &Exposure, path: Option<&Path>) -> Result<(), Failure> {
-    let chamber = Chamber::open(exposure, PROBE_LIMITS)?;
+    let mut chamber = Chamber::open(exposure, PROBE_LIMITS)?;
+    chamber.without_overlays = false;
     if let Some(path) = path {
         let made = chamber.root().unpacker().create_file(path.as_os_str().as_bytes(), b"", None);
         made.map_err(|error| unavailable("make a file", &error))?;
@@ -140,6 +148,8 @@ pub struct Chamber {
     exposure: Exposure,
     /// Whether to do as before Linux 5.12; for tests.
     pub(super) one_by_one: bool,
+    /// Whether to do without overlays.
+    pub(super) without_overlays: bool,
 }
 
 impl Chamber {
@@ -148,7 +158,8 @@ impl Chamber {
     pub fn open(exposure: &Exposure, limits: Limits) -> Result<Chamber, Failure> {
         let (inhabitant, root) = Inhabitant::start(limits)?;
         prepare(&root, exposure).map_err(|error| unavailable("prepare the root", &error))?;
-        Ok(Chamber { inhabitant, root, exposure: exposure.clone(), one_by_one: false })
+        let without_overlays = NO_OVERLAYS.load(Ordering::Relaxed);
+        Ok(Chamber { inhabitant, root, exposure: exposure.clone(), one_by_one: false, without_overlays })
     }
 
     /// The root, to be filled with the job's files.
@@ -181,18 +192,7 @@ impl Chamber {
             plan,
         };
         for directory in &parts.directories {
-            let point = self.root.mount_point(inside(&directory.path).as_bytes());
-            match point.map_err(|error| unavailable("make a mount point", &error))? {
-                MountPoint::New => {
-                    furniture.bind(&directory.path)?;
-                    for submount in &directory.submounts {
-                        furniture.bound.push(relative(submount)?);
-                    }
-                }
-                MountPoint::Filled => self.overlay(directory, &mut furniture)?,
-                // The job's own file or link of that name is what the compiler is to see.
-                MountPoint::Other => {}
-            }
+            self.expose(&directory.path, &directory.submounts, &mut furniture)?;
         }
         for file in parts.files.iter().filter(|file| self.root.is_plain_file(inside(file).as_bytes())) {
             furniture.bind(file)?;
@@ -205,42 +205,87 @@ impl Chamber {
         Ok(furniture)
     }
 
+    /// Shows a directory, and the other file systems mounted below it; beside the job's files if it has some there.
+    fn expose(
+        &self,
+        path: &Path,
+        submounts: &[PathBuf],
+        furniture: &mut Furniture<'_>,
+    ) -> Result<(), Failure> {
+        let below = |mount: &&PathBuf| mount.starts_with(path) && **mount != path;
+        let mut below = submounts.iter().filter(below).peekable();
+        let point = self.root.mount_point(inside(path).as_bytes());
+        match point.map_err(|error| unavailable("make a mount point", &error))? {
+            MountPoint::New => {
+                furniture.bind(path)?;
+                for submount in below {
+                    furniture.bound.push(relative(submount)?);
+                }
+                Ok(())
+            }
+            MountPoint::Filled if below.peek().is_none() && !self.without_overlays => {
+                self.overlay(path, furniture)
+            }
+            // In a user namespace a directory with other file systems below it cannot be part of an overlay.
+            MountPoint::Filled => self.expose_entries(path, submounts, furniture),
+            // The job's own file or link of that name is what the compiler is to see.
+            MountPoint::Other => Ok(()),
+        }
+    }
+
+    /// Shows what is in a directory one by one, where the job has nothing of the same name.
+    fn expose_entries(
+        &self,
+        path: &Path,
+        submounts: &[PathBuf],
+        furniture: &mut Furniture<'_>,
+    ) -> Result<(), Failure> {
+        let failed = |error: io::Error| unavailable(&format!("show what is in {}", path.display()), &error);
+        for entry in fs::read_dir(path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let (path, kind) = (entry.path(), entry.file_type().map_err(failed)?);
+            let inside = inside(&path).as_bytes();
+            if furniture.mounts.len() > MOUNTS_MAX {
+                let text =
+                    format!("a job's files lie among more than {MOUNTS_MAX} entries of system directories");
+                return Err(Failure::Unavailable(text));
+            }
+            if kind.is_dir() {
+                self.expose(&path, submounts, furniture)?;
+            } else if self.root.has(inside) {
+                continue;
+            } else if kind.is_symlink() {
+                let target = fs::read_link(&path).map_err(failed)?;
+                let made = self.root.unpacker().create_link(inside, target.as_os_str().as_bytes());
+                made.map_err(failed)?;
+            } else if kind.is_file() {
+                self.root.unpacker().create_file(inside, b"", None).map_err(failed)?;
+                furniture.bind(&path)?;
+            }
+        }
+        Ok(())
+    }
+
     /// A directory below which the job has files: both are to be seen, and what is written is the job's.
-    fn overlay(&self, directory: &Directory, furniture: &mut Furniture<'_>) -> Result<(), Failure> {
-        let refused = |what: &str| {
-            Failure::Unavailable(format!("a job has files in {}, which {what}", directory.path.display()))
-        };
+    fn overlay(&self, path: &Path, furniture: &mut Furniture<'_>) -> Result<(), Failure> {
+        let refused =
+            |what: &str| Failure::Unavailable(format!("a job has files in {}, which {what}", path.display()));
+        let source = path.as_os_str().as_bytes();
         // An overlay's options know no way to write some of these that all kernels share.
-        if directory.path.as_os_str().as_bytes().iter().any(|byte| b",:\\\"".contains(byte)) {
+        if source.iter().any(|byte| b",:\\\"".contains(byte)) {
             return Err(refused("has a name that overlayfs cannot take"));
         }
-        let target = relative(&directory.path)?;
+        let target = relative(path)?;
         let work = format!("{OVERLAY_WORK}/{}", furniture.mounts.len());
         let made = self.root.mount_point(work.as_bytes());
         if made.map_err(|error| unavailable("make an overlay's directory", &error))? != MountPoint::New {
             return Err(refused("cannot be overlaid, because the job has a /proc as well"));
         }
-        let mut options = b"userxattr,lowerdir=".to_vec();
-        options.extend_from_slice(directory.path.as_os_str().as_bytes());
-        options.extend_from_slice(b",upperdir=");
-        options.extend_from_slice(target.as_bytes());
-        options.extend_from_slice(b",workdir=");
-        options.extend_from_slice(work.as_bytes());
+        let options =
+            [b"userxattr,lowerdir=", source, b",upperdir=", target.as_bytes(), b",workdir=", work.as_bytes()]
+                .concat();
         let overlay = Some(c_string(OsStr::from_bytes(&options))?);
-        furniture.mounts.push(Mount { source: c_string(directory.path.as_os_str())?, target, overlay });
-        // An overlay shows one file system: those mounted below it have to be shown one by one.
-        let mut shown: Option<&Path> = None;
-        for submount in &directory.submounts {
-            if shown.is_none_or(|outer| !submount.starts_with(outer)) {
-                if self.root.has(inside(submount).as_bytes()) {
-                    return Err(refused("has another file system at that place"));
-                }
-                furniture.bind(submount)?;
-                shown = Some(submount);
-            } else {
-                furniture.bound.push(relative(submount)?);
-            }
-        }
+        furniture.mounts.push(Mount { source: c_string(path.as_os_str())?, target, overlay });
         Ok(())
     }
 }
@@ -305,7 +350,9 @@ impl Inhabitant {
         // SAFETY: neither call has preconditions.
         let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
         let maps = [uid, gid].map(|id| text(format!("{id} {id} 1\n")));
-        let tmpfs = text(format!("mode=755,size={},nr_inodes={}", limits.bytes, limits.files));
+        // To tmpfs, 0 is no limit.
+        let (bytes, files) = (limits.bytes.max(1), limits.files.max(1));
+        let tmpfs = text(format!("mode=755,size={bytes},nr_inodes={files}"));
         let handshake = Arc::new(Handshake::new(fd, maps, tmpfs));
         let mut stack: Vec<u128> = Vec::with_capacity(CHILD_STACK_BYTES / size_of::<u128>());
         // SAFETY: the pointer is one past the end of the allocation, aligned to 16 bytes by the element type.

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -129,7 +130,7 @@ fn nothing_of_the_server_can_be_changed() {
         "umount /usr",
         "mknod /tmp/disk b 8 0",
         "chroot / true",
-        "unshare -r true",
+        "unshare -U true",
     ];
     for one_by_one in [false, true] {
         for attempt in attempts {
@@ -140,6 +141,33 @@ fn nothing_of_the_server_can_be_changed() {
         }
     }
     assert!(!Path::new("/usr/confined").exists() && !Path::new("/opt/confined").exists());
+}
+
+#[test]
+fn namespaces_are_new_and_mounts_are_locked() {
+    for one_by_one in [false, true] {
+        for namespace in ["user", "mnt", "pid", "ipc"] {
+            let Some(mut chamber) = chamber() else { return };
+            chamber.one_by_one = one_by_one;
+            let path = format!("/proc/self/ns/{namespace}");
+            let text = shell(chamber, "/", &format!("readlink {path}"));
+            let ours = fs::read_link(&path).unwrap();
+            assert!(text.starts_with(namespace) && text.trim() != ours.to_str().unwrap(), "{text}");
+        }
+        let mut chamber = chamber().unwrap();
+        chamber.one_by_one = one_by_one;
+        fill(&chamber, &[("/opt/job/a.c", "A\n")]);
+        let text = shell(chamber, "/", "cat /proc/self/mountinfo");
+        for line in text.lines() {
+            let fields: Vec<&str> = line.split(' ').collect();
+            let (place, has) = (fields[4], |flag| fields[5].split(',').any(|word| word == flag));
+            let is_jobs = ["/", "/opt"].contains(&place) || place == "/proc" && one_by_one;
+            assert!(has(if is_jobs { "rw" } else { "ro" }), "{line}");
+            assert!(has("nosuid") && (has("nodev") || place.starts_with("/dev/")), "{line}");
+            assert!(!line.contains("master:") && !line.contains("shared:"), "{line}");
+        }
+        assert!(text.lines().count() > 7, "{text}");
+    }
 }
 
 #[test]
@@ -155,10 +183,6 @@ fn a_jobs_files_may_lie_below_system_directories() {
     let Some(chamber) = chamber() else { return };
     if !probe(&Exposure::of_this_machine()).unwrap().overlays {
         eprintln!("NOT CHECKED, because this machine cannot overlay in a user namespace");
-        fill(&chamber, &files);
-        let output = temp::anonymous("output").unwrap();
-        let refused = start(chamber, "/", &["true"], &output).map(drop);
-        assert!(matches!(refused, Err(Failure::Unavailable(_))), "{refused:?}");
         return;
     }
     fill(&chamber, &files);
@@ -181,15 +205,63 @@ fn a_jobs_files_may_lie_below_system_directories() {
 }
 
 #[test]
+fn without_overlays_system_directories_are_shown_entry_by_entry() {
+    for one_by_one in [false, true] {
+        let Some(mut chamber) = chamber() else { return };
+        (chamber.without_overlays, chamber.one_by_one) = (true, one_by_one);
+        fill(&chamber, &[("/usr/src/confined/a.c", "A\n"), ("/opt/confined/b.h", "B\n")]);
+        let script = "cat a.c ../../../opt/confined/b.h; test -x /usr/bin/env && echo both; \
+                      touch /usr/bin/env 2>/dev/null || echo kept; echo object >a.o";
+        let (_, text, root) = run(chamber, "/usr/src/confined", &["sh", "-c", script]);
+        assert_eq!(text, "A\nB\nboth\nkept\n");
+        assert_eq!(result(&root, "/usr/src/confined/a.o").as_deref(), Some("object\n"));
+    }
+    let mut chamber = chamber().unwrap();
+    chamber.without_overlays = true;
+    if fs::read_dir("/usr/bin").unwrap().count() > 400 {
+        fill(&chamber, &[("/usr/bin/confined/a.c", "A\n")]);
+        let output = temp::anonymous("output").unwrap();
+        let refused = start(chamber, "/", &["true"], &output).map(drop);
+        assert!(matches!(refused, Err(Failure::Unavailable(_))), "{refused:?}");
+    }
+}
+
+#[test]
+fn other_file_systems_below_an_overlaid_directory_are_seen_and_not_hidden() {
+    let exposure = Exposure::of_this_machine().with(&[PathBuf::from("/run")]);
+    let run = exposure.parts().directories.iter().find(|directory| directory.path == Path::new("/run"));
+    let Some((mounted, device)) = run.and_then(|run| {
+        let mut reachable =
+            run.submounts.iter().filter_map(|path| Some((path, fs::metadata(path).ok()?.dev())));
+        reachable.next()
+    }) else {
+        eprintln!("NOT CHECKED, because nothing is mounted below /run");
+        return;
+    };
+    let Some(chamber) = chamber_with(&exposure, LIMITS) else { return };
+    fill(&chamber, &[("/run/job/a.c", "A\n")]);
+    let look = format!("stat -c %d {0}; touch {0} 2>/dev/null || echo kept", mounted.display());
+    assert_eq!(
+        shell(chamber, "/run/job", &format!("cat a.c; {look}; echo b >b && cat b")),
+        format!("A\n{device}\nkept\nb\n")
+    );
+
+    // Files on the other file system.
+    let chamber = chamber_with(&exposure, LIMITS).unwrap();
+    let place = mounted.join("job");
+    fill(&chamber, &[(place.join("a.c").to_str().unwrap(), "A\n")]);
+    let text = shell(chamber, place.to_str().unwrap(), "cat a.c; echo b >b && cat b");
+    assert_eq!(text, "A\nb\n");
+    assert!(!place.exists() && !Path::new("/run/job").exists());
+}
+
+#[test]
 fn results_can_be_read_while_the_program_runs() {
     let Some(chamber) = chamber() else { return };
     fill(&chamber, &[("/home/x/a.c", "A\n"), ("/opt/y/b.c", "B\n")]);
     let output = temp::anonymous("output").unwrap();
     let script = "echo one >/home/x/one; echo two >/opt/y/two; echo ready; sleep 60";
-    let Ok((child, root)) = start(chamber, "/", &["sh", "-c", script], &output) else {
-        eprintln!("NOT CHECKED, because this machine cannot overlay in a user namespace");
-        return;
-    };
+    let (child, root) = start(chamber, "/", &["sh", "-c", script], &output).unwrap();
     while output.metadata().unwrap().len() == 0 {
         thread::yield_now();
     }
@@ -335,6 +407,10 @@ fn limits_hold_while_unpacking_and_inside() {
     let chamber = chamber_with(&Exposure::of_this_machine(), limits).unwrap();
     let text = shell(chamber, "/tmp", "head -c 2000000 /dev/zero >big; stat -c %s big");
     assert!(text.contains("No space left on device") && text.ends_with("1048576\n"), "{text}");
+
+    // Not even enough for what is ours.
+    let opened = Chamber::open(&Exposure::of_this_machine(), Limits { bytes: 0, files: 0 });
+    assert!(matches!(opened, Err(Failure::Unavailable(_))), "{opened:?}");
 }
 
 #[test]

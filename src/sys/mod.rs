@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub mod child;
+pub mod foreign_process;
 pub mod process;
 pub mod signal;
 

@@ -235,11 +235,10 @@ impl Inside<'_> {
 
     /// Mounts everything below the working directory, which is the new root.
     fn furnish(&self, furniture: &Furniture<'_>, root: RawFd) -> Result<(), Fault> {
-        let locked = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
         furniture.mounts.iter().try_for_each(|mount| self.place(mount))?;
         self.mount_proc();
         let at_once = !furniture.one_by_one
-            && match self.set_attributes(root, c"", true, locked | libc::MOUNT_ATTR_NODEV, 0) {
+            && match self.set_attributes(root, c"", true, libc::MOUNT_ATTR_NODEV, 0) {
                 Ok(()) => true,
                 Err(libc::ENOSYS | libc::EPERM) => false,
                 Err(errno) => return Err(Fault(Step::Protect, errno)),
@@ -249,7 +248,8 @@ impl Inside<'_> {
             furniture.bound.iter().try_for_each(|target| self.protect(target, libc::MS_NODEV))?;
             return furniture.devices.iter().try_for_each(|device| self.protect(&device.target, 0));
         }
-        // The devices too; then the job's own parts are writable again.
+        // Everything, and then the job's own parts not.
+        let locked = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
         let fault = |errno| Fault(Step::Protect, errno);
         self.set_attributes(root, c"", true, locked, 0).map_err(fault)?;
         for mount in furniture.mounts.iter().filter(|mount| mount.overlay.is_some()) {

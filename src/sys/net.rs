@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -219,12 +220,14 @@ pub fn listen_everywhere(port: u16, defer_accept: bool) -> io::Result<TcpListene
     }
 }
 
-/// Opens a listening local socket at a path where there is nothing yet. A path that is too long is
+/// Opens a listening local socket, for this user only, at a path where there is nothing yet. A path that is too long is
 /// [`io::ErrorKind::InvalidInput`].
 pub fn listen_locally(path: &Path) -> io::Result<UnixListener> {
     let address = SockAddr::unix(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&address)?;
+    // Before anybody can connect.
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
     socket.listen(LISTEN_BACKLOG)?;
     Ok(socket.into())
 }
