@@ -10,6 +10,7 @@ pub mod client;
 pub mod daemon;
 pub mod include_scan;
 pub mod monitor;
+pub mod pump;
 
 pub mod compiler_args;
 pub mod hosts;

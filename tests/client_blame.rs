@@ -382,7 +382,7 @@ fn a_host_without_the_compiler_is_passed_over() {
     sandbox.finish([without, with, debian]);
 }
 
-/// `,cpp` in our host list: until pump mode is built, the job is sent preprocessed.
+/// `,cpp` in our host list, and no include server is to be had: the job is sent preprocessed.
 #[test]
 fn a_pump_host_gets_plain_jobs() {
     let sandbox = with_source();

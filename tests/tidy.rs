@@ -15,6 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "daemon",
             "include_scan",
             "monitor",
+            "pump",
             "hosts",
             "compiler_args",
             "protocol",
@@ -28,6 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("daemon", &["compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
     ("include_scan", &["compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
     ("monitor", &["exit_code", "log", "sys"]),
+    ("pump", &["hosts", "exit_code", "log", "sys"]),
     ("hosts", &["protocol", "checksum", "exit_code", "log", "sys"]),
     ("compiler_args", &["exit_code"]),
     ("protocol", &["checksum", "exit_code"]),
@@ -59,9 +61,16 @@ const SAFETY_LINES_MAX: usize = 6;
 /// Names of files that say nothing of what is in them.
 const NAMELESS: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc"];
 
-/// The two places that read the environment, one for each program, and the one that hands it on.
-const CLIENT_SETTINGS: &str = "client/settings.rs";
 const DAEMON_OPTIONS: &str = "applets/distccd.rs";
+const INCLUDE_SERVER_OPTIONS: &str = "applets/include_server.rs";
+/// The places that read the environment, one for each program, and the pages that describe what is read.
+const ENVIRONMENTS: &[(&str, &str)] = &[
+    ("man/distcc.1", "client/settings.rs"),
+    ("man/distccd.1", DAEMON_OPTIONS),
+    ("man/include_server.1", INCLUDE_SERVER_OPTIONS),
+    ("man/pump.1", "pump/settings.rs"),
+];
+/// The place that hands the environment on.
 const CHILD_ENVIRONMENT: &str = "sys/child.rs";
 
 fn root() -> &'static Path {
@@ -295,7 +304,7 @@ fn entries(page: &str, section: &str) -> Vec<(String, String)> {
 
 /// The options a text names, long and short, without their values.
 fn options_in(text: &str) -> BTreeSet<String> {
-    let is_option_byte = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let is_option_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     let plain = text.replace("\\fI", " ").replace("\\fR", " ").replace("\\fB", " ");
     plain
         .split(|character: char| !character.is_ascii() || !is_option_byte(character as u8))
@@ -349,6 +358,29 @@ fn the_manual_of_distccd_has_its_options_and_no_others() {
     );
 }
 
+/// The options of `include_server` as the table in its source has them.
+fn options_in_table() -> BTreeSet<String> {
+    let text = read(&format!("src/{INCLUDE_SERVER_OPTIONS}"));
+    let table = text.split("const OPTIONS: ").nth(1).unwrap().split("\n];").next().unwrap();
+    let mut options = BTreeSet::new();
+    for row in table.lines().filter_map(|line| line.trim().strip_prefix("(\"")) {
+        let (long, rest) = row.split_once("\", '").unwrap();
+        options.insert(format!("--{long}"));
+        if !rest.starts_with(' ') {
+            options.insert(format!("-{}", &rest[..1]));
+        }
+    }
+    assert!(options.len() > 20, "{options:?}");
+    options
+}
+
+#[test]
+fn the_manual_of_the_include_server_has_its_options_and_no_others() {
+    let entries = entries("man/include_server.1", "OPTIONS");
+    let described: BTreeSet<String> = entries.iter().flat_map(|(heading, _)| options_in(heading)).collect();
+    assert_eq!(described, options_in_table(), "manual on the left, source on the right");
+}
+
 /// The names of variables among the string literals of a file that reads the environment.
 fn variables_read(file: &str) -> BTreeSet<String> {
     let text = read(&format!("src/{file}"));
@@ -364,7 +396,7 @@ fn variables_read(file: &str) -> BTreeSet<String> {
 fn each_program_reads_its_environment_in_one_place() {
     let mut wrong = Vec::new();
     for (name, text) in sources() {
-        if [CLIENT_SETTINGS, DAEMON_OPTIONS, CHILD_ENVIRONMENT].contains(&name.as_str()) {
+        if name == CHILD_ENVIRONMENT || ENVIRONMENTS.iter().any(|(_, file)| *file == name) {
             continue;
         }
         for (number, line) in code(without_tests(&text)) {
@@ -378,7 +410,7 @@ fn each_program_reads_its_environment_in_one_place() {
 
 #[test]
 fn the_manuals_have_the_variables_that_are_read_and_no_others() {
-    for (page, file) in [("man/distcc.1", CLIENT_SETTINGS), ("man/distccd.1", DAEMON_OPTIONS)] {
+    for (page, file) in ENVIRONMENTS {
         let (without_effect, described): (Vec<_>, Vec<_>) =
             entries(page, "ENVIRONMENT").into_iter().partition(|(_, text)| text.contains("without effect"));
         let names = |entries: Vec<(String, String)>| -> BTreeSet<String> {

@@ -26,8 +26,8 @@ MS = 1000
 class Bench:
     """What every measurement needs. `theirs` is the reference."""
 
-    def __init__(self, workshop, ours, theirs, jobs, canned, passes):
-        self.workshop, self.ours, self.theirs = workshop, ours, theirs
+    def __init__(self, workshop, ours, theirs, jobs, canned, passes, say):
+        self.workshop, self.ours, self.theirs, self.say = workshop, ours, theirs, say
         self.peers = (ours, theirs)
         self.jobs, self.canned, self.passes = jobs, canned, passes
         self.stub = workshop.add_stub(canned)
@@ -42,6 +42,11 @@ class Bench:
         if ended.status != 0:
             self.fail(peer, daemon, argv)
         return ended
+
+    def run_stub(self, job):
+        """The stub as a daemon would run it, but by itself."""
+        alone = ["cc", "-c", job.preprocessed, "-o", job.output]
+        return run(f"{self.stub}/stub", alone, self.workshop.environment())
 
     def fail(self, peer, daemon, argv):
         with open(self.errors, errors="replace") as file:
@@ -150,8 +155,7 @@ def daemon_cpu(bench):
                 for key in bench.in_turn(turn + number, tuple(daemons)):
                     argv = job.argv_preprocessed
                     bench.compile(client, daemons[key], argv, job.directory, environments[key])
-                alone = ["cc", "-c", job.preprocessed, "-o", job.output]
-                stub += run(f"{bench.stub}/stub", alone, environments[key]).cpu
+                stub += bench.run_stub(job).cpu
             time.sleep(SETTLE_SECONDS)
             spent = {key: daemon.meter.seconds() - before[key] for key, daemon in daemons.items()}
             spent["stub"] = stub

@@ -29,6 +29,10 @@ class Peer:
         self.directory = workshop.make(f"{self.name}.distcc")
         self.distccd = os.path.join(workshop.make(f"{self.name}.bin"), "distccd")
         os.symlink(daemon if os.path.exists(daemon) else self.distcc, self.distccd)
+        # Debian has another program called pump.
+        wrappers = [os.path.join(directory, name) for name in ("distcc-pump", "pump")]
+        self.pump = os.path.join(os.path.dirname(self.distccd), "pump")
+        os.symlink(next(filter(os.path.exists, wrappers), self.distcc), self.pump)
         for program in (self.distcc, self.distccd):
             if not os.access(program, os.X_OK):
                 raise Failure(f"{program} is missing")

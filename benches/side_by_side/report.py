@@ -16,7 +16,9 @@ class Row:
     unit: str
     ours: list
     reference: list
+    # What the ratio may be at most, or what ours may be at most, in the row's unit.
     target: float = None
+    most: float = None
 
     def ratios(self):
         return [ours / other for ours, other in zip(self.ours, self.reference) if other > 0]
@@ -24,31 +26,42 @@ class Row:
     def ratio(self):
         return statistics.median(self.ratios()) if self.ratios() else float("nan")
 
+    def judged(self):
+        """The values that are compared with the target, and the target."""
+        return (self.ratios(), self.target) if self.most is None else (self.ours, self.most)
+
+    def missed(self):
+        values, target = self.judged()
+        return target is not None and bool(values) and statistics.median(values) > target
+
     def spread(self):
-        """How far the ratio of a typical pass is from the median: half the distance of the quartiles, as a part."""
-        ratios = self.ratios()
-        if len(ratios) < 3:
+        """How far the value of a typical pass is from the median: half the distance of the quartiles, as a part."""
+        values, _ = self.judged()
+        if len(values) < 3:
             return float("inf")
-        low, _, high = statistics.quantiles(ratios, n=4)
-        return (high - low) / 2 / abs(self.ratio())
+        low, middle, high = statistics.quantiles(values, n=4)
+        return (high - low) / 2 / abs(middle)
 
     def verdict(self):
-        if self.target is None:
+        values, target = self.judged()
+        if target is None:
             words = []
-        elif not self.ratios():
+        elif not values:
             words = ["too short to tell, use more commands"]
-        elif max(self.ratios()) <= self.target:
+        elif max(values) <= target:
             words = ["met"]
-        elif self.ratio() <= self.target:
+        elif not self.missed():
             words = ["met by the median"]
         else:
             words = ["MISSED"]
-        if self.target is not None and self.ratios() and self.spread() > NOISE_MAX:
+        if target is not None and values and self.spread() > NOISE_MAX:
             words.append("noisy, repeat")
         return ", ".join(words)
 
     def cells(self):
         target = "" if self.target is None else f"<= {self.target:g}"
+        if self.most is not None:
+            target = f"<= {self.most:g} {self.unit.partition('/')[0]}"
         return (
             self.label,
             self.unit,

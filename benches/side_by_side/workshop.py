@@ -14,25 +14,33 @@ from .process import Failure
 COMPILER = re.compile(r"(.*-)?(gcc|g\+\+|cc|c\+\+|clang|clang\+\+)(-[0-9.]+)?")
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
-# Stands for the compiler of a server: writes a canned object where it is asked to, and that is all.
+# Stands for the compiler of a server: writes a canned object where it is asked to, and an empty list of dependencies,
+# and that is all. The object is a part of the program: a server may run it where no other file of this machine is.
 STUB = r"""
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
-static char object[1 << 20];
+extern const char object[], object_end[];
+__asm__(".section .rodata\nobject: .incbin \"" OBJECT "\"\nobject_end:\n.text");
+
+static int write_file(const char *path, long length)
+{
+    int out = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    return out < 0 || write(out, object, length) != length;
+}
 
 int main(int argc, char **argv)
 {
+    /* Of several the last counts, as with a compiler. */
+    const char *output = NULL, *dependencies = NULL;
     for (int i = 1; i + 1 < argc; i++) {
-        if (strcmp(argv[i], "-o") != 0)
-            continue;
-        int in = open(OBJECT, O_RDONLY);
-        int out = open(argv[i + 1], O_WRONLY | O_CREAT | O_TRUNC, 0644);
-        long length = read(in, object, sizeof object);
-        return length <= 0 || write(out, object, length) != length;
+        if (strcmp(argv[i], "-o") == 0)
+            output = argv[i + 1];
+        if (strcmp(argv[i], "-MF") == 0)
+            dependencies = argv[i + 1];
     }
-    return 0;
+    return (output && write_file(output, object_end - object)) || (dependencies && write_file(dependencies, 0));
 }
 """
 

@@ -1,6 +1,5 @@
 //! `distcc`, and the compilers it stands in for: the three ways to call it (manual, "Installing distcc").
 
-use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -9,12 +8,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::applets::basename;
+use crate::client::commands::PumpCommand;
 use crate::client::compiler::Invocation;
+use crate::client::file_set::Category;
+use crate::client::pump::{self, WorkingDirectory};
 use crate::client::settings::{CompilerPaths, LogSettings, Settings};
 use crate::client::{TRIPLE, job, local, session};
-use crate::compiler_args::{self, Verdict};
+use crate::compiler_args::{self, Compile, Verdict};
 use crate::exit_code::ExitCode;
-use crate::include_scan::{Closure, IncludeVariables, Query, Scanner};
+use crate::include_scan::{IncludeVariables, Query, Scanner};
 use crate::log::{self, Level, Sink};
 use crate::sys::process;
 use crate::{log_error, log_warning};
@@ -41,7 +43,7 @@ Environment (see man distcc for the rest):
 
 Host list: words separated by blanks, best first:
    localhost[/N]                  compile here, N at once
-   HOST[:PORT][/N][,lzo]          a distccd at HOST (port 3632)
+   HOST[:PORT][/N][,lzo[,cpp]]    a distccd at HOST (port 3632); it preprocesses (,cpp)
    [USER]@HOST[/N][:COMMAND]      through ssh
    --randomize  --localslots=N  --localslots_cpp=N
 
@@ -144,21 +146,12 @@ fn scan_includes(command: &[OsString], settings: &Settings) -> i32 {
         }
     };
     let compiler = Invocation::explicit(command.clone(), settings).find(compile.compiler());
-    let (Some(compiler), Ok(directory)) = (compiler, env::current_dir()) else {
+    let (Some(compiler), Ok(here)) = (compiler, WorkingDirectory::find(settings)) else {
         log_error!("--scan-includes: no compiler {}, or no working directory", compile.compiler().display());
         return failed;
     };
-    let CompilerPaths { all, c, cxx, objective_c, objective_cxx } = CompilerPaths::from_environment();
-    let variables = IncludeVariables { all, c, cxx, objective_c, objective_cxx };
-    let query = Query {
-        compile: &compile,
-        compiler: &compiler,
-        directory: &directory,
-        variables: &variables,
-        search_path: &settings.search_path,
-    };
-    match Scanner::new().scan(&query) {
-        Ok(closure) => print_closure(&closure),
+    match list_files(&compile, &compiler, &here, settings) {
+        Ok(entries) => print_entries(&entries),
         Err(reason) => {
             log_error!("--scan-includes: {reason}");
             1
@@ -166,15 +159,48 @@ fn scan_includes(command: &[OsString], settings: &Settings) -> i32 {
     }
 }
 
-fn print_closure(closure: &Closure) -> i32 {
-    let files = closure.files.iter().map(|file| ("FILE", &file.real));
-    let links = closure.links.iter().map(|link| ("SYMLINK", &link.path));
-    let directories = closure.directories.iter().map(|path| ("DIRECTORY", path));
-    let system = closure.system_directories.iter().map(|path| ("SYSTEMDIR", path));
+/// The entries of a job: as the include server that the environment names lists them, or as we find them ourselves.
+fn list_files(
+    compile: &Compile,
+    compiler: &Path,
+    here: &WorkingDirectory,
+    settings: &Settings,
+) -> Result<Vec<(Category, Vec<u8>)>, String> {
+    let argv = PumpCommand::for_compile(compile)?.argv;
+    let question = pump::question(here, compiler, &settings.search_path, &argv);
+    if let Some(listed) = pump::listed_files(settings, &question) {
+        let files = listed.map_err(|error| error.to_string())?;
+        return Ok(files.entries().into_iter().map(|(category, path)| (category, path.to_vec())).collect());
+    }
+    let CompilerPaths { all, c, cxx, objective_c, objective_cxx } = CompilerPaths::from_environment();
+    let variables = IncludeVariables { all, c, cxx, objective_c, objective_cxx };
+    let query = Query {
+        compile,
+        compiler,
+        directory: here.written(),
+        variables: &variables,
+        search_path: &settings.search_path,
+    };
+    let closure = Scanner::new().scan(&query).map_err(|reason| reason.to_string())?;
+    let files = closure.files.iter().map(|file| (Category::File, &file.real));
+    let links = closure.links.iter().map(|link| (Category::Symlink, &link.path));
+    let directories = closure.directories.iter().map(|path| (Category::Directory, path));
+    let system = closure.system_directories.iter().map(|path| (Category::SystemDirectory, path));
+    let all = files.chain(links).chain(directories).chain(system);
+    Ok(all.map(|(category, path)| (category, path.as_os_str().as_bytes().to_vec())).collect())
+}
+
+fn print_entries(entries: &[(Category, Vec<u8>)]) -> i32 {
     let mut text = Vec::new();
-    for (category, path) in files.chain(links).chain(directories).chain(system) {
-        text.extend_from_slice(format!("{category:<9} ").as_bytes());
-        text.extend_from_slice(path.as_os_str().as_bytes());
+    for (category, path) in entries {
+        let word = match category {
+            Category::File => "FILE",
+            Category::Symlink => "SYMLINK",
+            Category::Directory => "DIRECTORY",
+            Category::SystemDirectory => "SYSTEMDIR",
+        };
+        text.extend_from_slice(format!("{word:<9} ").as_bytes());
+        text.extend_from_slice(path);
         text.push(b'\n');
     }
     match io::stdout().write_all(&text) {

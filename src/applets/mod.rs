@@ -16,6 +16,8 @@ macro_rules! say {
 
 mod distcc;
 mod distccd;
+mod include_server;
+mod pump;
 mod unbuilt;
 
 /// A program: its arguments, its own name first, to its exit status.
@@ -26,8 +28,8 @@ type Applet = fn(&[OsString]) -> i32;
 const APPLETS: &[(&str, Applet)] = &[
     ("distccd", distccd::run),
     ("lsdistcc", unbuilt::run),
-    ("pump", unbuilt::run),
-    ("include_server", unbuilt::run),
+    ("pump", pump::run),
+    ("include_server", include_server::run),
     ("distccmon-text", unbuilt::run),
     ("update-distcc-symlinks", unbuilt::run),
 ];

@@ -2,10 +2,13 @@
 //! local compiler to make them; not where they go.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::client::include_variables;
 use crate::client::native;
 use crate::client::session::Session;
+use crate::client::settings::CompilerPaths;
 use crate::compiler_args::{self, Compile, Family, TextForm};
 
 /// A compilation's commands for servers.
@@ -14,6 +17,36 @@ pub struct RemoteCommands {
     expanded: Vec<OsString>,
     /// With gathered text, if that is the better form for this compiler and source.
     gathered: Option<Vec<OsString>>,
+    /// The compilation with this machine's processor spelled out, if it asks for that.
+    resolved: Option<Compile>,
+}
+
+/// The command for a server that preprocesses.
+#[derive(Debug)]
+pub struct PumpCommand {
+    /// As servers of 3.4 accept it.
+    pub argv: Vec<OsString>,
+    /// As the user gave it, if that is different.
+    pub own_words: Option<Vec<OsString>>,
+}
+
+impl PumpCommand {
+    /// The command; or what about it has to be done here.
+    pub fn for_compile(compile: &Compile) -> Result<PumpCommand, String> {
+        let name = compile.compiler();
+        let mut argv =
+            compile.pump_command(Family::of_name(name), None).map_err(|reason| reason.to_string())?;
+        let is_cxx =
+            name.as_bytes().ends_with(b"++") || name.as_bytes().windows(3).any(|part| part == b"++-");
+        let language = if is_cxx { compile.language().with_cxx() } else { compile.language() };
+        let directories = include_variables::as_options(&CompilerPaths::from_environment(), language)?;
+        let own_words = [compile.argv(), &directories].concat();
+        argv.extend(directories);
+        if let Some(word) = compiler_args::refused_word(&argv) {
+            return Err(format!("servers of 3.4 refuse {}", word.display()));
+        }
+        Ok(PumpCommand { own_words: (own_words != argv).then_some(own_words), argv })
+    }
 }
 
 impl RemoteCommands {
@@ -29,7 +62,10 @@ impl RemoteCommands {
         let directory = session.settings.directory.as_deref();
         let resolved = native::resolve(&natives, compiler, &program, family, &session.environment, directory)
             .map_err(|error| format!("resolve {}: {error}", natives[0].display()))?;
-        RemoteCommands::new(&compile.with_native(&resolved), family)
+        let resolved = compile.with_native(&resolved);
+        let mut commands = RemoteCommands::new(&resolved, family)?;
+        commands.resolved = Some(resolved);
+        Ok(commands)
     }
 
     fn new(compile: &Compile, family: Family) -> Result<RemoteCommands, String> {
@@ -37,7 +73,8 @@ impl RemoteCommands {
             compile.plain_command(family, TextForm::Expanded).map_err(|reason| reason.to_string())?;
         let gathers = compile.text_form(family) == TextForm::Gathered;
         let gathered = gathers.then(|| compile.plain_command(family, TextForm::Gathered));
-        let mut commands = RemoteCommands { expanded, gathered: gathered.and_then(Result::ok) };
+        let mut commands =
+            RemoteCommands { expanded, gathered: gathered.and_then(Result::ok), resolved: None };
         if family == Family::Clang && compile.records_directory() {
             // gcc's preprocessed text names the directory of the compilation; clang would record the server's.
             if let Ok(directory) = std::env::current_dir() {
@@ -46,6 +83,12 @@ impl RemoteCommands {
             }
         }
         Ok(commands)
+    }
+
+    /// The command for a server that preprocesses; or what about it has to be done here. `compile` is what these
+    /// commands were made for.
+    pub fn unpreprocessed(&self, compile: &Compile) -> Result<PumpCommand, String> {
+        PumpCommand::for_compile(self.resolved.as_ref().unwrap_or(compile))
     }
 
     /// The form to preprocess to.

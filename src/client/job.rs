@@ -3,25 +3,29 @@
 //! ```text
 //! scan            distribute it, or run it here, and why
 //! choose a host   take a slot on the best one that is free
-//! prepare         preprocess here, while the connection is made
+//! prepare         ask which files it needs, or preprocess here, while the connection is made
 //! converse        send the request, receive the reply
 //! conclude        keep the result; or blame the host and try the next; or compile here without blame
 //! ```
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::client::commands::RemoteCommands;
 use crate::client::compiler::{Invocation, command_text};
+use crate::client::discrepancy;
 use crate::client::local::{self, Diagnostics};
 use crate::client::outcome::{Fault, judge_reply};
-use crate::client::remote::{self, Reply, SendOptions};
+use crate::client::pump::{Pump, Request};
+use crate::client::remote::{self, Outputs, Reply, SendOptions};
 use crate::client::session::{LocalWork, Session};
 use crate::client::settings::Settings;
 use crate::client::source::{Preprocessing, Source};
-use crate::client::transport::Opening;
+use crate::client::transport::{Connection, Opening};
 use crate::compiler_args::{self, Compile, Family, TextForm, Verdict};
 use crate::exit_code::ExitCode;
 use crate::hosts::list::HostList;
@@ -79,14 +83,33 @@ pub fn run(mut invocation: Invocation, settings: &Settings) -> i32 {
 fn scan(invocation: &mut Invocation, settings: &Settings) -> Result<Verdict, compiler_args::ScanError> {
     let verdict = compiler_args::scan(&invocation.argv)?;
     invocation.argv = compiler_args::split_wp(&invocation.argv);
-    let wants_colour = settings.colour_allowed && io::stderr().is_terminal();
-    match &verdict {
-        Verdict::Distribute(compile) if wants_colour && !compile.chooses_colour() => {
-            invocation.argv.push("-fdiagnostics-color=always".into());
-            compiler_args::scan(&invocation.argv)
-        }
-        _ => Ok(verdict),
+    let Verdict::Distribute(compile) = &verdict else { return Ok(verdict) };
+    let words = words_about_the_terminal(compile, settings);
+    if words.is_empty() {
+        return Ok(verdict);
     }
+    invocation.argv.extend(words);
+    compiler_args::scan(&invocation.argv)
+}
+
+/// What a compiler would find out about our standard error, if that is a terminal.
+fn words_about_the_terminal(compile: &Compile, settings: &Settings) -> Vec<OsString> {
+    let mut words = Vec::new();
+    if !io::stderr().is_terminal() {
+        return words;
+    }
+    if settings.colour_allowed && !compile.chooses_colour() {
+        words.push("-fdiagnostics-color=always".into());
+    }
+    // gcc folds no lines by itself; clang's driver takes COLUMNS for the terminal's width, or asks it.
+    let is_clang = Family::of_name(compile.compiler()) == Family::Clang;
+    let is_chosen =
+        compile.argv().iter().any(|word| word.as_encoded_bytes().starts_with(b"-fmessage-length"));
+    if is_clang && !is_chosen {
+        let columns = settings.columns.or_else(|| process::terminal_columns(io::stderr().as_fd()));
+        words.extend(columns.map(|columns| format!("-fmessage-length={columns}").into()));
+    }
+    words
 }
 
 /// A compilation: on a host if one can be had, else here.
@@ -100,10 +123,9 @@ fn distribute(session: &mut Session<'_>, compile: Compile) -> i32 {
             return compile_here(session, &compile);
         }
     };
-    let mut source = None;
     let result = hosts(session).and_then(|list| {
         let job = RemoteJob { compile: &compile, commands };
-        try_hosts(session, &job, &list, &mut source)
+        try_hosts(session, &job, &list)
     });
     match result {
         Ok(status) => status,
@@ -115,6 +137,33 @@ fn distribute(session: &mut Session<'_>, compile: Compile) -> i32 {
 struct RemoteJob<'a> {
     compile: &'a Compile,
     commands: RemoteCommands,
+}
+
+/// What is sent to hosts, each made once and when the first host wants it.
+#[derive(Default)]
+struct Cargo {
+    /// For servers that preprocess.
+    pump: Pump,
+    /// For all others.
+    source: Option<Source>,
+}
+
+impl Cargo {
+    /// How many bytes of it went into a conversation of this version.
+    fn bytes(&self, version: Version) -> u64 {
+        match version.preprocesses_remotely() {
+            true => self.pump.bytes(),
+            false => self.source.as_ref().map_or(0, Source::bytes),
+        }
+    }
+
+    /// What was said while it was made, and not again by the server.
+    fn spoken(&self, reply: &Reply) -> Vec<u8> {
+        match &self.source {
+            Some(source) if !reply.version.preprocesses_remotely() => source.unrepeated(&reply.stderr),
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// What must hold before a host is looked for: a list, slots, a place for temporary files.
@@ -131,12 +180,8 @@ fn hosts(session: &Session<'_>) -> Result<HostList, Failure> {
 }
 
 /// Tries one host after the other until one has compiled the source, or rejected it.
-fn try_hosts(
-    session: &mut Session<'_>,
-    job: &RemoteJob<'_>,
-    list: &HostList,
-    source: &mut Option<Source>,
-) -> Result<i32, Failure> {
+fn try_hosts(session: &mut Session<'_>, job: &RemoteJob<'_>, list: &HostList) -> Result<i32, Failure> {
+    let mut cargo = Cargo::default();
     let backoff = session.backoff().expect("BUG: slots without a lock directory");
     let patience = session.settings.connect_timeout * CONNECT_TIMEOUTS_MAX;
     let mut failed: Vec<&Host> = Vec::new();
@@ -162,15 +207,14 @@ fn try_hosts(
             return Ok(status);
         }
         let began = Instant::now();
-        let result = attempt(session, job, host, lease.slot(), source);
+        let result = attempt(session, job, (host, lease.slot()), &mut cargo);
         // The slot stands for a compiler over there; what follows happens here.
         drop(lease);
         match result {
             Ok(reply) => {
-                log_reply(job, host, source.as_ref(), &reply, began);
+                log_reply(job, host, cargo.bytes(reply.version), &reply, began);
                 let _ = backoff.clear(host);
-                let spoken =
-                    source.as_ref().map(|source| source.unrepeated(&reply.stderr)).unwrap_or_default();
+                let spoken = cargo.spoken(&reply);
                 return conclude(session, job.compile, host, reply, &spoken);
             }
             Err(fault @ Fault::Source { .. }) if !fault.is_final() && session.settings.fallback => {
@@ -181,6 +225,11 @@ fn try_hosts(
                 local::show(&diagnostics);
                 return Ok(status.shell_code());
             }
+            Err(Fault::IncludeServer(cause)) => {
+                log_error!("{cause}");
+                return Ok(ExitCode::DistccFailed.number());
+            }
+            Err(Fault::NeedsText(cause)) => unreachable!("BUG: attempt sends the text then: {cause}"),
             Err(Fault::Job(code, cause)) => return Err((code, format!("{}: {cause}", host.word))),
             Err(Fault::Unfit(code, cause)) => {
                 session.warn_once(&format!("{}: {cause}", host.word));
@@ -198,18 +247,67 @@ fn try_hosts(
     }
 }
 
-/// One host's try: preprocess (once per job) while the connection is made, send, receive.
+/// One host's try: with the files as they are if host and job allow that, else with preprocessed text.
 fn attempt(
     session: &mut Session<'_>,
     job: &RemoteJob<'_>,
-    host: &Host,
-    slot: u32,
-    source: &mut Option<Source>,
+    (host, slot): (&Host, u32),
+    cargo: &mut Cargo,
 ) -> Result<Reply, Fault> {
     if host.authenticate.is_some() {
         let cause = "this build cannot authenticate (,auth in the host list): GSS-API is not built yet";
         return Err(Fault::Unfit(ExitCode::GssapiFailed, cause.into()));
     }
+    if !cargo.pump.is_possible(session, host) {
+        return attempt_text(session, job, (host, slot), &mut cargo.source, None);
+    }
+    session.state.set(Phase::Connect, host.name(), slot);
+    let opening = Opening::start(host, session.settings, &session.environment);
+    match cargo.pump.request(session, job.compile, &job.commands).map_err(Fault::IncludeServer)? {
+        None => attempt_text(session, job, (host, slot), &mut cargo.source, Some(opening)),
+        Some(request) => match attempt_files(session, job, (host, slot), request, opening) {
+            Err(Fault::NeedsText(cause)) => {
+                cargo.pump.note_refusal(session, host, &cause);
+                attempt_text(session, job, (host, slot), &mut cargo.source, None)
+            }
+            result => result,
+        },
+    }
+}
+
+/// The try in pump mode: the server preprocesses.
+fn attempt_files(
+    session: &mut Session<'_>,
+    job: &RemoteJob<'_>,
+    (host, slot): (&Host, u32),
+    request: &Request,
+    opening: io::Result<Opening>,
+) -> Result<Reply, Fault> {
+    let connection = opening.and_then(|opening| opening.finish(session.settings)).map_err(Fault::connect)?;
+    log_info!("exec on {}: {}", host.word, command_text(&request.argv));
+    session.state.set(Phase::Send, host.name(), slot);
+    remote::send_files(&connection, request)?;
+    let dependencies = job.compile.dependency_output(None);
+    let outputs = Outputs {
+        object: Path::new(job.compile.output()),
+        dependencies: dependencies.as_ref().map(|wanted| Path::new(&wanted.path)),
+    };
+    let reply = receive(session, &connection, Version::PUMP, outputs, (host, slot))?;
+    if reply.status.success() && outputs.dependencies.is_some() && reply.dependencies.is_none() {
+        // The build tool would take the file of an earlier compilation for that of this one.
+        return Err(Fault::NeedsText("it made no dependency file".into()));
+    }
+    Ok(reply)
+}
+
+/// The try in plain mode: preprocess (once per job) while the connection is made, unless one is being made already.
+fn attempt_text(
+    session: &mut Session<'_>,
+    job: &RemoteJob<'_>,
+    (host, slot): (&Host, u32),
+    source: &mut Option<Source>,
+    opening: Option<io::Result<Opening>>,
+) -> Result<Reply, Fault> {
     let settings = session.settings;
     let preprocessing = match source {
         Some(_) => None,
@@ -223,23 +321,32 @@ fn attempt(
         }
     };
     session.state.set(Phase::Connect, host.name(), slot);
-    let opening = Opening::start(host, settings, &session.environment);
+    let opening = opening.unwrap_or_else(|| Opening::start(host, settings, &session.environment));
     if let Some((preprocessing, local_slot)) = preprocessing {
         session.state.set(Phase::Preprocess, "localhost", local_slot.as_ref().map_or(0, |slot| slot.slot()));
         *source = Some(finish_preprocessor(session, job.compile, preprocessing)?);
     }
     let source = source.as_ref().expect("BUG: made above");
-    let connection = opening
-        .and_then(|opening| opening.finish(settings))
-        .map_err(|error| Fault::Host(ExitCode::ConnectFailed, format!("connect: {error}")))?;
+    let connection = opening.and_then(|opening| opening.finish(settings)).map_err(Fault::connect)?;
     let version = if host.compress { Version::LZO } else { Version::PLAIN };
     let argv = job.commands.with_text(source.form());
     log_info!("exec on {}: {}", host.word, command_text(argv));
     session.state.set(Phase::Send, host.name(), slot);
     remote::send_plain(&connection, argv, source, SendOptions { version, cork: settings.cork })?;
-    session.state.set(Phase::Compile, host.name(), slot);
+    let outputs = Outputs { object: Path::new(job.compile.output()), dependencies: None };
+    receive(session, &connection, version, outputs, (host, slot))
+}
+
+fn receive(
+    session: &mut Session<'_>,
+    connection: &Connection,
+    version: Version,
+    outputs: Outputs<'_>,
+    (host, slot): (&Host, u32),
+) -> Result<Reply, Fault> {
     let state = &mut session.state;
-    let reply = remote::receive(&connection, version, Path::new(job.compile.output()), || {
+    state.set(Phase::Compile, host.name(), slot);
+    let reply = remote::receive(connection, version, outputs, || {
         state.set(Phase::Receive, host.name(), slot);
     })?;
     judge_reply(reply)
@@ -281,7 +388,9 @@ fn conclude(
     reply: Reply,
     spoken: &[u8],
 ) -> Result<i32, Failure> {
-    let misled = compile.blames_preprocessing(Family::of_name(compile.compiler()), &reply.stderr);
+    let preprocessed_there = reply.version.preprocesses_remotely();
+    let misled = !preprocessed_there
+        && compile.blames_preprocessing(Family::of_name(compile.compiler()), &reply.stderr);
     if reply.status.success() {
         if misled {
             // Only a compiler that sees the source itself knows whether the message is true.
@@ -304,7 +413,9 @@ fn conclude(
         return Ok(reply.status.shell_code());
     }
     log_info!("remote compilation of '{source}' failed, retrying locally");
-    let here = compile_here(session, compile);
+    let argv = session.invocation.argv.clone();
+    let (here, said) = session.run_and_hear(&argv, LocalWork::Command, Diagnostics::InOnePiece);
+    log_end(compile, "localhost", here);
     let remote_code = reply.status.shell_code();
     if let Some(signal) = reply.status.signal() {
         let what = signal::description(signal);
@@ -315,7 +426,12 @@ fn conclude(
              different result: {here}",
             host.word
         );
-        if let Some(backoff) = session.backoff() {
+        if preprocessed_there {
+            // Preprocessing is the first suspect; the host is only if it fails in plain mode, too.
+            let there = discrepancy::Verdict { place: &host.word, code: remote_code, said: &reply.stderr };
+            let here = discrepancy::Verdict { place: "localhost", code: here, said: &said };
+            discrepancy::note(session, &argv, [there, here]);
+        } else if let Some(backoff) = session.backoff() {
             let _ = backoff.mark(host);
         }
     }
@@ -341,10 +457,11 @@ fn fall_back(session: &mut Session<'_>, compile: &Compile, code: ExitCode, cause
     compile_here(session, compile)
 }
 
-/// Puts the result in its place, and then says what the compiler said.
+/// Puts the results in their places, and then says what the compiler said. The object comes last: what is built from
+/// an older one is built again.
 fn keep(mut reply: Reply, spoken: &[u8]) -> io::Result<i32> {
-    if let Some(object) = reply.object.take() {
-        object.commit()?;
+    for output in [reply.dependencies.take(), reply.object.take()].into_iter().flatten() {
+        output.commit()?;
     }
     show_all(spoken, &reply);
     Ok(0)
@@ -358,9 +475,8 @@ fn show_all(spoken: &[u8], reply: &Reply) {
     local::show(&[spoken, &reply.stderr].concat());
 }
 
-fn log_reply(job: &RemoteJob<'_>, host: &Host, source: Option<&Source>, reply: &Reply, began: Instant) {
+fn log_reply(job: &RemoteJob<'_>, host: &Host, bytes: u64, reply: &Reply, began: Instant) {
     let name = job.compile.source().display();
-    let bytes = source.map_or(0, Source::bytes);
     let seconds = began.elapsed().as_secs_f64();
     let rate = bytes as f64 / 1024.0 / seconds.max(1e-6);
     log_info!("{bytes} bytes from {name} compiled on {} in {seconds:.4}s, rate {rate:.0}kB/s", host.name());

@@ -23,13 +23,22 @@ pub enum Diagnostics {
     InOnePiece,
 }
 
+/// How a command has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its status.
+    pub status: WaitStatus,
+    /// What it said and was shown, as far as it was captured.
+    pub said: Vec<u8>,
+}
+
 /// Runs a command and waits for it. The error is the exit code for a command that could not be started.
 pub fn run(
     argv: &[OsString],
     invocation: &Invocation,
     environment: &Environment,
     diagnostics: Diagnostics,
-) -> Result<WaitStatus, ExitCode> {
+) -> Result<Ended, ExitCode> {
     let program = invocation.find(&argv[0]).ok_or_else(|| {
         log_error!("execute {}: not found on PATH={}", argv[0].display(), invocation.search_path.display());
         ExitCode::CompilerMissing
@@ -58,16 +67,18 @@ pub fn run(
         ExitCode::IoError
     })?;
     drop(cleanup);
+    let mut said = Vec::new();
     if let Some(mut captured) = captured {
         match temp::read_back(&mut captured, u64::MAX) {
-            Ok(text) => show(&text),
+            Ok(text) => said = text,
             Err(error) => log_error!("read the diagnostics of {}: {error}", program.display()),
         }
     }
+    show(&said);
     if let Some(signal) = status.signal() {
         log_error!("{} died of signal {signal} ({})", argv[0].display(), signal::description(signal));
     }
-    Ok(status)
+    Ok(Ended { status, said })
 }
 
 /// Makes way for the command: this process becomes it. Returns only if that fails.

@@ -10,12 +10,21 @@ pub mod local;
 pub mod native;
 pub mod source;
 
+pub mod background;
+pub mod discrepancy;
+pub mod file_set;
+pub mod include_server;
+pub mod include_variables;
+pub mod pump;
+
 pub mod remote;
 pub mod transport;
 
 pub mod compiler;
+pub mod mail;
 pub mod notice;
 pub mod settings;
+pub mod stamp;
 
 /// The name this kind of machine goes by in compilers' names.
 pub const TRIPLE: &str = if cfg!(target_arch = "x86_64") {

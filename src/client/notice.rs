@@ -2,10 +2,11 @@
 //!
 //! A build of a thousand files that a server refuses is refused for one reason; the user wants to read it once.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use crate::client::stamp::{self, Stamp};
 use crate::hosts::name_hash;
 use crate::log_info;
 use crate::log_warning;
@@ -25,29 +26,21 @@ pub fn warn_once(directory: Option<&Path>, text: &str) {
         return;
     };
     let key = name_hash::of_parts([text.as_bytes(), &process::group().to_ne_bytes()]);
-    let stamp = directory.join(format!("{STAMP_PREFIX}{key:08x}"));
-    if is_recent(&stamp) {
+    let stamp = Stamp::new(directory.join(format!("{STAMP_PREFIX}{key:08x}")), QUIET_TIME);
+    if stamp.is_fresh() {
         log_info!("{text}");
         return;
     }
     log_warning!("{text}");
     // With it goes what earlier builds left, or every build that warns would leave another file.
     remove_old_stamps(directory);
-    // Without the stamp the text is repeated, which is no harm.
-    let _ = File::create(&stamp);
-}
-
-fn is_recent(stamp: &Path) -> bool {
-    let said = fs::metadata(stamp).and_then(|metadata| metadata.modified());
-    said.is_ok_and(|said| {
-        SystemTime::now().duration_since(said).unwrap_or_else(|ahead| ahead.duration()) < QUIET_TIME
-    })
+    stamp.set();
 }
 
 fn remove_old_stamps(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let is_stamp = entry.file_name().as_encoded_bytes().starts_with(STAMP_PREFIX.as_bytes());
-        if is_stamp && !is_recent(&entry.path()) {
+        if is_stamp && !stamp::is_younger(&entry.path(), QUIET_TIME) {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -57,6 +50,8 @@ fn remove_old_stamps(directory: &Path) {
 mod tests {
     use super::*;
     use crate::sys::temp::TempDir;
+    use std::fs::File;
+    use std::time::SystemTime;
 
     #[test]
     fn stamps_do_not_pile_up() {

@@ -16,8 +16,12 @@ pub enum Fault {
     Host(ExitCode, String),
     /// The host cannot do this job and is not at fault: another is tried, and it keeps its place for other jobs.
     Unfit(ExitCode, String),
+    /// The host cannot preprocess this job, and could compile it: it gets the preprocessed text.
+    NeedsText(String),
     /// The job cannot be done anywhere else, and no host is at fault: it is compiled here.
     Job(ExitCode, String),
+    /// The include server failed, and the job is there to find out (DISTCC_TESTING_INCLUDE_SERVER).
+    IncludeServer(String),
     /// The preprocessor rejected the source; [`Fault::is_final`] says if what it said is the result.
     Source {
         /// How it ended.
@@ -31,6 +35,11 @@ impl Fault {
     /// The preprocessor could not be run, or the source not be read.
     pub fn cannot_preprocess(error: io::Error) -> Fault {
         Fault::Job(ExitCode::IoError, format!("preprocess: {error}"))
+    }
+
+    /// The host cannot be reached.
+    pub fn connect(error: io::Error) -> Fault {
+        Fault::Host(ExitCode::ConnectFailed, format!("connect: {error}"))
     }
 
     /// Whether nothing more is to be learned from compiling the source here.
@@ -99,7 +108,8 @@ pub fn judge_reply(reply: Reply) -> Result<Reply, Fault> {
         | ExitCode::SetuidFailed
         | ExitCode::Gone
         | ExitCode::Recursion => Fault::Host(code, text),
-        // It is something about this job.
+        // It is something about this job, and perhaps about its being sent unpreprocessed.
+        _ if reply.version.preprocesses_remotely() => Fault::NeedsText(text),
         _ => Fault::Job(code, text),
     })
 }
@@ -107,9 +117,10 @@ pub fn judge_reply(reply: Reply) -> Result<Reply, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Version;
 
     fn reply(status: WaitStatus, stderr: &str) -> Reply {
-        Reply { status, stderr: stderr.into(), stdout: Vec::new(), object: None }
+        Reply { status, stderr: stderr.into(), ..Reply::new(Version::LZO) }
     }
 
     #[test]
@@ -155,6 +166,14 @@ mod tests {
     }
 
     #[test]
+    fn what_a_host_cannot_preprocess_it_may_still_compile() {
+        let refusal = |code| Reply { version: Version::PUMP, ..reply(WaitStatus::exited(code), "no") };
+        assert!(matches!(judge_reply(refusal(100)), Err(Fault::NeedsText(_))));
+        assert!(matches!(judge_reply(refusal(110)), Err(Fault::Unfit(..))));
+        assert!(matches!(judge_reply(refusal(113)), Err(Fault::Host(..))));
+    }
+
+    #[test]
     fn refusals_blame_the_host_only_for_its_own_fault() {
         for (code, blame) in
             [(113, "host"), (110, "unfit"), (100, "job"), (101, "job"), (105, "job"), (118, "job")]
@@ -164,7 +183,7 @@ mod tests {
                 Fault::Host(_, text) => ("host", text),
                 Fault::Unfit(_, text) => ("unfit", text),
                 Fault::Job(_, text) => ("job", text),
-                Fault::Source { .. } => panic!("{code}: a server does not preprocess"),
+                other => panic!("{code}: {other:?}"),
             };
             assert_eq!(found, blame, "{code}");
             assert!(text.contains("because"), "{text}");

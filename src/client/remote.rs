@@ -4,10 +4,12 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
+use std::iter;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::client::pump::Request;
 use crate::client::source::Source;
 use crate::client::transport::Connection;
 use crate::exit_code::WaitStatus;
@@ -77,6 +79,33 @@ pub struct Reply {
     pub stdout: Vec<u8>,
     /// Its result, if it succeeded.
     pub object: Option<OutputFile>,
+    /// The dependency file, if one was wanted and came.
+    pub dependencies: Option<OutputFile>,
+    /// The protocol version of the conversation.
+    pub version: Version,
+}
+
+impl Reply {
+    /// A reply of which nothing has come yet.
+    pub fn new(version: Version) -> Reply {
+        Reply {
+            status: WaitStatus(0),
+            stderr: Vec::new(),
+            stdout: Vec::new(),
+            object: None,
+            dependencies: None,
+            version,
+        }
+    }
+}
+
+/// Where the results of a job belong.
+#[derive(Clone, Copy, Debug)]
+pub struct Outputs<'a> {
+    /// The object, or the assembler text.
+    pub object: &'a Path,
+    /// The dependency file, if the server is to make it.
+    pub dependencies: Option<&'a Path>,
 }
 
 /// How the request is written.
@@ -146,20 +175,32 @@ fn send_parts(
     result.map_err(ConversationError::Send)
 }
 
-/// Receives the reply; the object goes towards `output`. `on_first_byte` is told when the compiler is done.
+/// Sends a job to be preprocessed there (version 3).
+pub fn send_files(connection: &Connection, request: &Request) -> Result<(), ConversationError> {
+    let words: Vec<&[u8]> = request.argv.iter().map(|word| word.as_bytes()).collect();
+    let directory = request.directory.as_os_str().as_bytes();
+    let mut head = Vec::with_capacity(4096);
+    request::encode_head(Version::PUMP, Some(directory), &words, &mut head);
+    request::encode_file_count(request.files.count() + request.own.len() as u32, &mut head);
+    for (name, body) in &request.own {
+        let bytes = u32::try_from(body.len()).map_err(|_| ConversationError::TooLarge(body.len() as u64))?;
+        request::encode_file_header(name, bytes, &mut head);
+        head.extend_from_slice(body);
+    }
+    let parts = iter::once(head.as_slice()).chain(request.files.parts());
+    let mut parts: Vec<IoSlice> = parts.map(IoSlice::new).collect();
+    net::write_parts(connection.output(), &mut parts).map_err(ConversationError::Send)
+}
+
+/// Receives the reply; the results go towards `outputs`. `on_first_byte` is told when the compiler is done.
 pub fn receive(
     connection: &Connection,
     version: Version,
-    output: &Path,
+    outputs: Outputs<'_>,
     on_first_byte: impl FnOnce(),
 ) -> Result<Reply, ConversationError> {
-    let mut receiver = Receiver {
-        version,
-        output,
-        packed: Vec::new(),
-        current: None,
-        reply: Reply { status: WaitStatus(0), stderr: Vec::new(), stdout: Vec::new(), object: None },
-    };
+    let mut receiver =
+        Receiver { version, outputs, packed: Vec::new(), current: None, reply: Reply::new(version) };
     let mut decoder = ResponseDecoder::new(version, ResponseLimits::default());
     let mut buffer = vec![0; READ_BYTES];
     // Bytes of a packet header of which the rest has not come yet.
@@ -207,14 +248,14 @@ pub fn receive(
 
 struct Receiver<'a> {
     version: Version,
-    output: &'a Path,
+    outputs: Outputs<'a>,
     /// The body in progress, while it must be collected whole to be unpacked.
     packed: Vec<u8>,
     current: Option<BodyKind>,
     reply: Reply,
 }
 
-impl Receiver<'_> {
+impl<'a> Receiver<'a> {
     /// Takes one event before the end of the reply.
     fn on_event(&mut self, event: ResponseEvent<'_>) -> Result<(), ConversationError> {
         match event {
@@ -222,12 +263,14 @@ impl Receiver<'_> {
             ResponseEvent::BodyStart { kind, .. } => {
                 self.current = Some(kind);
                 self.packed.clear();
-                if kind == BodyKind::Object && self.reply.status.success() {
-                    let object =
-                        OutputFile::create(self.output).map_err(|error| self.cannot_write(&error))?;
-                    self.reply.object = Some(object);
+                if let Some(path) = self.path() {
+                    let file = OutputFile::create(path).map_err(|error| cannot_write(path, &error))?;
+                    *self.file() = Some(file);
                 }
             }
+            // Made in any case, and not wanted here.
+            ResponseEvent::BodyPart(_)
+                if self.current == Some(BodyKind::Dependencies) && self.path().is_none() => {}
             ResponseEvent::BodyPart(bytes) if self.version.compresses() => {
                 self.packed.extend_from_slice(bytes)
             }
@@ -254,21 +297,39 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    fn cannot_write(&self, error: &io::Error) -> ConversationError {
-        ConversationError::Here(format!("write {}: {error}", self.output.display()))
+    /// The name of the file that the current body belongs into, if it belongs into one.
+    fn path(&self) -> Option<&'a Path> {
+        match self.current {
+            _ if !self.reply.status.success() => None,
+            Some(BodyKind::Object) => Some(self.outputs.object),
+            Some(BodyKind::Dependencies) => self.outputs.dependencies,
+            _ => None,
+        }
+    }
+
+    /// The place of that file.
+    fn file(&mut self) -> &mut Option<OutputFile> {
+        match self.current {
+            Some(BodyKind::Dependencies) => &mut self.reply.dependencies,
+            _ => &mut self.reply.object,
+        }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), ConversationError> {
         match self.current {
             Some(BodyKind::Stderr) => self.reply.stderr.extend_from_slice(bytes),
             Some(BodyKind::Stdout) => self.reply.stdout.extend_from_slice(bytes),
-            Some(BodyKind::Object) => {
-                let object = self.reply.object.as_mut();
-                let written = object.map_or(Ok(()), |object| object.file().write_all(bytes));
-                written.map_err(|error| self.cannot_write(&error))?;
+            Some(BodyKind::Object | BodyKind::Dependencies) => {
+                let Some(path) = self.path() else { return Ok(()) };
+                let written = self.file().as_mut().map_or(Ok(()), |file| file.file().write_all(bytes));
+                written.map_err(|error| cannot_write(path, &error))?;
             }
-            Some(BodyKind::Dependencies) | None => {}
+            None => {}
         }
         Ok(())
     }
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> ConversationError {
+    ConversationError::Here(format!("write {}: {error}", path.display()))
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::client::compiler::Invocation;
 use crate::client::local::{self, Diagnostics};
 use crate::client::settings::Settings;
-use crate::exit_code::{ExitCode, WaitStatus};
+use crate::exit_code::ExitCode;
 use crate::hosts::backoff::Backoff;
 use crate::hosts::list::{self, HostList};
 use crate::hosts::slots::{LocalSlot, Slots};
@@ -91,14 +91,25 @@ impl<'a> Session<'a> {
 
     /// Runs a command here, in a slot for it, and returns its status as a shell would.
     pub fn run_here(&mut self, argv: &[OsString], work: LocalWork, diagnostics: Diagnostics) -> i32 {
+        self.run_and_hear(argv, work, diagnostics).0
+    }
+
+    /// The same; also returns what the command said and was shown, if it was captured.
+    pub fn run_and_hear(
+        &mut self,
+        argv: &[OsString],
+        work: LocalWork,
+        diagnostics: Diagnostics,
+    ) -> (i32, Vec<u8>) {
         let _slot = self.local_slot(work);
-        self.run_unslotted(argv, diagnostics)
+        let ended = local::run(argv, &self.invocation, &self.environment, diagnostics);
+        ended.map_or_else(|code| (code.number(), Vec::new()), |ended| (ended.status.shell_code(), ended.said))
     }
 
     /// Runs a command here for which a slot is held already.
     pub fn run_unslotted(&self, argv: &[OsString], diagnostics: Diagnostics) -> i32 {
         local::run(argv, &self.invocation, &self.environment, diagnostics)
-            .map_or_else(ExitCode::number, WaitStatus::shell_code)
+            .map_or_else(ExitCode::number, |ended| ended.status.shell_code())
     }
 
     /// A slot on this machine; none where slots cannot be had, because then the work is still to be done.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::exit_code::ExitCode;
 use crate::log_error;
+use crate::protocol::surroundings::VARIABLES;
 
 /// Default of DISTCC_BACKOFF_PERIOD, in seconds.
 const BACKOFF_SECONDS_DEFAULT: i64 = 60;
@@ -17,6 +18,10 @@ const IO_SECONDS_DEFAULT: i64 = 300;
 const CONNECT_SECONDS_DEFAULT: i64 = 4;
 /// Default of DISTCC_PAUSE_TIME_MSEC.
 const PAUSE_MILLISECONDS_DEFAULT: i64 = 1000;
+/// Default of DISTCC_MAX_DISCREPANCY.
+const DISCREPANCIES_DEFAULT: i64 = 1;
+/// Default of DISTCC_EMAILLOG_WHOM_TO_BLAME.
+const MAIL_RECIPIENT_DEFAULT: &str = "distcc-pump-errors";
 /// The longest time any of them can ask for, in seconds (about a year), so that adding it to a clock is safe.
 const SECONDS_MAX: i64 = 366 * 24 * 3600;
 
@@ -55,6 +60,26 @@ pub struct Settings {
     pub search_path: OsString,
     /// _DISTCC_SAFEGUARD: how many distccs this one was started through; none outside of any.
     pub safeguard: Option<u32>,
+    /// INCLUDE_SERVER_PORT: the socket of the build's include server.
+    pub include_server: Option<PathBuf>,
+    /// INCLUDE_SERVER_STUB: what an include server would answer, for tests.
+    pub include_server_stub: Option<OsString>,
+    /// DISTCC_TESTING_INCLUDE_SERVER: a job fails when its include server does.
+    pub testing_include_server: bool,
+    /// DISTCC_PUMP: whether an include server is started where none is named.
+    pub pump: bool,
+    /// DISTCC_MAX_DISCREPANCY: how many jobs may fail only on servers before pump mode is given up.
+    pub discrepancies_max: u64,
+    /// Who is told about such jobs: DISTCC_EMAILLOG_WHOM_TO_BLAME, with DISTCC_ENABLE_DISCREPANCY_EMAIL=1.
+    pub discrepancy_mail: Option<OsString>,
+    /// DEPENDENCIES_OUTPUT or SUNPRO_DEPENDENCIES: compilers append to a file of this machine.
+    pub names_dependency_file: bool,
+    /// PWD, true or not.
+    pub working_directory: Option<PathBuf>,
+    /// COLUMNS: the width of the user's terminal, if it says so.
+    pub columns: Option<u16>,
+    /// XDG_RUNTIME_DIR.
+    pub runtime_directory: Option<PathBuf>,
     /// TERM and the like say that diagnostics may be coloured on a terminal.
     pub colour_allowed: bool,
 }
@@ -84,6 +109,23 @@ impl Settings {
                 Ok(0) | Err(_) => 1,
                 Ok(level) => level,
             }),
+            include_server: non_empty("INCLUDE_SERVER_PORT").map(PathBuf::from),
+            include_server_stub: non_empty("INCLUDE_SERVER_STUB"),
+            testing_include_server: non_empty("DISTCC_TESTING_INCLUDE_SERVER")
+                .is_some_and(|value| value != "0"),
+            pump: flag("DISTCC_PUMP", true),
+            discrepancies_max: number("DISTCC_MAX_DISCREPANCY", DISCREPANCIES_DEFAULT, 1)? as u64,
+            discrepancy_mail: flag("DISTCC_ENABLE_DISCREPANCY_EMAIL", false).then(|| {
+                non_empty("DISTCC_EMAILLOG_WHOM_TO_BLAME").unwrap_or_else(|| MAIL_RECIPIENT_DEFAULT.into())
+            }),
+            names_dependency_file: env::var_os("DEPENDENCIES_OUTPUT").is_some()
+                || env::var_os("SUNPRO_DEPENDENCIES").is_some(),
+            working_directory: non_empty("PWD").map(PathBuf::from),
+            columns: env::var("COLUMNS")
+                .ok()
+                .and_then(|columns| columns.parse().ok())
+                .filter(|width| *width > 0),
+            runtime_directory: non_empty("XDG_RUNTIME_DIR").map(PathBuf::from),
             colour_allowed: env::var_os("NO_COLOR").is_none()
                 && env::var_os("GCC_COLORS").is_none_or(|colours| !colours.is_empty())
                 && env::var_os("TERM").is_some_and(|term| term != "dumb" && !term.is_empty()),
@@ -152,6 +194,11 @@ impl CompilerPaths {
             objective_cxx: env::var_os("OBJCPLUS_INCLUDE_PATH"),
         }
     }
+}
+
+/// The variables that travel with a job which a server preprocesses, as far as they are set.
+pub fn travelling_variables() -> impl Iterator<Item = (&'static str, OsString)> {
+    VARIABLES.iter().filter_map(|name| Some((*name, env::var_os(name)?)))
 }
 
 /// A variable that is true for exactly `1` and false for exactly `0`.

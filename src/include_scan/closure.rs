@@ -1,6 +1,7 @@
 //! The walk: from a command to everything its preprocessor could open. Owns all that is remembered between queries.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,16 +9,21 @@ use std::time::SystemTime;
 
 use super::answers::{Answers, Definitions};
 use super::directives::{Directives, Reference, Target, Use};
+use super::effort::{TOKENS_PER_UNIT_MAX, Unknown};
 use super::file_cache::FileCache;
+use super::memo::Memo;
 use super::resolve::{LookupId, Mode, NodeId, Searcher};
 use super::search_path::{self, CommandText, SearchPath};
 use super::system_dirs::{Question, SystemViews};
+use super::system_headers::HeaderId;
 use super::tree::{EntryId, Kind, Trace, Tree};
-use super::{CannotAnalyse, Closure, IncludedFile, Link, Query};
+use super::{CannotAnalyse, Closure, IncludedFile, Link, Query, SystemHeader};
 use crate::compiler_args::Language;
 
 /// After so many names everything is forgotten, so that a server that runs for weeks does not grow: about 1 GB.
 const NAMES_MAX: usize = 4_000_000;
+/// After so many names in remembered answers those are forgotten: about 100 MB.
+const REMEMBERED_NAMES_MAX: usize = 4_000_000;
 /// After so many search paths likewise: each has its own memory of what was found.
 const SEARCHERS_MAX: usize = 2_000;
 
@@ -46,6 +52,8 @@ pub struct Scanner {
     views: SystemViews,
     answers: Answers,
     searchers: HashMap<SearcherKey, Searcher>,
+    /// How many names the memos of all searchers hold.
+    remembered: usize,
 }
 
 impl Default for Scanner {
@@ -63,6 +71,7 @@ impl Scanner {
             views: SystemViews::default(),
             answers: Answers::default(),
             searchers: HashMap::new(),
+            remembered: 0,
         }
     }
 
@@ -71,16 +80,19 @@ impl Scanner {
         Counters { looks: self.tree.looks, reads: self.files.reads }
     }
 
-    /// Finds everything the preprocessor could open for a command.
-    pub fn scan(&mut self, query: &Query<'_>) -> Result<Closure, CannotAnalyse> {
+    /// Finds everything the preprocessor could open for a command. While nothing that matters to it has changed, the
+    /// answer to the same command is the same `Arc`.
+    pub fn scan(&mut self, query: &Query<'_>) -> Result<Arc<Closure>, CannotAnalyse> {
         if self.tree.len() > NAMES_MAX || self.searchers.len() > SEARCHERS_MAX {
-            *self = Scanner::new();
+            *self = Scanner { files: FileCache::after(&self.files), ..Scanner::new() };
         }
         if query.compile.is_preprocessed() {
             let source = query.compile.source().display();
             return Err(CannotAnalyse::new(format!("{source} is preprocessed already")));
         }
-        self.tree.begin_query(SystemTime::now());
+        let now = SystemTime::now();
+        self.tree.begin_query(now);
+        self.files.begin_query();
         let (path, text) = search_path::read(query.compile, query.variables)?;
         let key = SearcherKey {
             compiler: query.compiler.to_owned(),
@@ -88,21 +100,46 @@ impl Scanner {
             language: query.compile.language(),
             path,
         };
-        let searcher = self.searcher(&key, query)?;
+        let mut searcher = self.searcher(&key, query)?;
+        let asked = (query.compile.source().to_owned(), text);
+        if let Some(memo) = searcher.memos.get_mut(&asked)
+            && let Some(closure) = memo.get(&mut self.tree, &self.files)
+        {
+            self.searchers.insert(key, searcher);
+            return Ok(closure);
+        }
         let mut walk = Walk {
             tree: &mut self.tree,
             files: &mut self.files,
             answers: &mut self.answers,
             searcher,
+            now,
             visited: Vec::new(),
+            headers: Vec::new(),
             computed: Vec::new(),
             links: Vec::new(),
             left: Vec::new(),
         };
-        let outcome = walk.run(query, &text);
+        let outcome = walk.run(query, &asked.1).map(Arc::new);
         let searcher = walk.searcher;
-        self.searchers.insert(key, searcher);
+        self.searchers.insert(key.clone(), searcher);
+        if let Ok(closure) = &outcome {
+            self.remember(&key, asked, Memo::new(&self.tree, &self.files, Arc::clone(closure)));
+        }
         outcome
+    }
+
+    fn remember(&mut self, key: &SearcherKey, asked: (OsString, CommandText), memo: Memo) {
+        self.remembered += memo.size();
+        if self.remembered > REMEMBERED_NAMES_MAX {
+            self.searchers.values_mut().for_each(|searcher| searcher.memos.clear());
+            self.remembered = memo.size();
+        }
+        if let Some(searcher) = self.searchers.get_mut(key)
+            && let Some(before) = searcher.memos.insert(asked, memo)
+        {
+            self.remembered -= before.size();
+        }
     }
 
     /// The memory for a search path, taken out; a new one if its directories or the compiler have changed.
@@ -149,7 +186,9 @@ struct Walk<'a> {
     files: &'a mut FileCache,
     answers: &'a mut Answers,
     searcher: Searcher,
+    now: SystemTime,
     visited: Vec<NodeId>,
+    headers: Vec<HeaderId>,
     /// Computed includes met: where, what for, and the expression.
     computed: Vec<(NodeId, Use, Box<[u8]>)>,
     links: Vec<EntryId>,
@@ -178,7 +217,20 @@ impl Walk<'_> {
         if !self.computed.is_empty() {
             self.resolve_computed(root, &text.definitions)?;
         }
-        Ok(self.closure(root))
+        let system_headers = self.system_headers();
+        if self.files.is_exhausted() {
+            return Err(CannotAnalyse::new("there is more to read than one query may".to_owned()));
+        }
+        Ok(Closure { system_headers, ..self.closure(root) })
+    }
+
+    fn system_headers(&mut self) -> Vec<SystemHeader> {
+        let ids = std::mem::take(&mut self.headers);
+        let mut headers = Vec::with_capacity(ids.len());
+        for id in ids {
+            headers.extend(self.searcher.headers.check(self.tree, self.files, id));
+        }
+        headers
     }
 
     /// Visits nodes and all they lead to.
@@ -191,11 +243,12 @@ impl Walk<'_> {
             }
             node.visited = query;
             self.visited.push(id);
-            if node.embedded {
-                continue;
-            }
             let (file, system, seen) = (node.file, node.system, node.reading);
-            let reading = match self.files.update(self.tree, file) {
+            let reading = match node.embedded {
+                true => self.files.look(self.tree, file, self.now).map(|_| seen),
+                false => self.files.update(self.tree, file),
+            };
+            let reading = match reading {
                 Ok(reading) => reading,
                 // The server sees its own; if it cannot read it either, that is the compiler's to say.
                 Err(_) if system => continue,
@@ -279,6 +332,7 @@ impl Walk<'_> {
             return Err(CannotAnalyse::new(format!("{path} is a precompiled header of this machine")));
         }
         open.extend_from_slice(&answer.hits);
+        self.headers.extend_from_slice(&answer.headers);
         self.links.extend_from_slice(&answer.trace.links);
         self.left.extend_from_slice(&answer.trace.left);
         Ok(())
@@ -292,30 +346,19 @@ impl Walk<'_> {
     /// Expands computed includes with every definition seen, until that brings no new file.
     fn resolve_computed(&mut self, root: NodeId, command: &[Vec<u8>]) -> Result<(), CannotAnalyse> {
         let command = Directives::of_definitions(command);
+        let mut tokens_left = TOKENS_PER_UNIT_MAX;
         loop {
             let before = self.visited.len();
             let nodes = &self.searcher.nodes;
-            let read: HashSet<EntryId> = self.visited.iter().map(|id| nodes[id.0 as usize].file).collect();
-            let view = Arc::clone(&self.searcher.view);
-            let files = &mut *self.files;
-            let mut source = |name: &[u8]| {
-                let mut found: BTreeSet<Vec<u8>> = BTreeSet::new();
-                for file in files.definers(name).to_vec() {
-                    let directives = files.directives(file).filter(|_| read.contains(&file));
-                    found.extend(
-                        directives.iter().flat_map(|known| known.definitions_of(name)).map(<[u8]>::to_vec),
-                    );
-                }
-                found.extend(command.definitions_of(name).map(<[u8]>::to_vec));
-                found.extend(view.macros.definitions_of(name).map(<[u8]>::to_vec));
-                found
-            };
-            let mut definitions = Definitions::new(&mut source);
+            let read = self.visited.iter().map(|id| nodes[id.0 as usize].file);
+            let others = [&command, &self.searcher.view.macros];
+            let mut definitions = Definitions::new(self.files, read, others, tokens_left);
             let computed = self.computed.clone();
             let outcomes: Vec<_> = computed
                 .iter()
                 .map(|(_, _, expression)| self.answers.get(expression, &mut definitions))
                 .collect();
+            tokens_left = definitions.tokens_left;
             let mut open = Vec::new();
             for ((id, purpose, expression), outcome) in computed.into_iter().zip(outcomes) {
                 let node = &self.searcher.nodes[id.0 as usize];
@@ -323,7 +366,7 @@ impl Walk<'_> {
                 let targets = match outcome {
                     Ok(targets) => targets,
                     // The server has the file and what it names; only a way back into the user's files is lost.
-                    Err(_) if system => continue,
+                    Err(Unknown::Budget | Unknown::Changing) if system => continue,
                     Err(why) => {
                         let place = text.display();
                         let expression = String::from_utf8_lossy(&expression);
@@ -352,8 +395,13 @@ impl Walk<'_> {
         let mut seen = HashSet::with_capacity(self.visited.len());
         for id in [root].iter().chain(&self.visited) {
             let node = &searcher.nodes[id.0 as usize];
-            if !node.system && seen.insert(node.file) {
-                files.push(IncludedFile { path: Arc::clone(&node.text), real: path(&node.file) });
+            if !node.system
+                && let Some((state, content)) = self.files.state(node.file)
+                && seen.insert(node.file)
+            {
+                let modified = state.signature.modified();
+                let (path, real) = (Arc::clone(&node.text), path(&node.file));
+                files.push(IncludedFile { path, real, modified, content, state });
             }
         }
         let mut links = Vec::new();
@@ -374,6 +422,8 @@ impl Walk<'_> {
         let is_system = |path: &Path| system_directories.iter().any(|root| path.starts_with(root));
         links.retain(|link| !is_system(&link.path));
         directories.retain(|directory| !is_system(directory) && directory.as_os_str() != "/");
-        Closure { files, links, directories, system_directories }
+        let header_directories = searcher.headers.directories.iter().map(path).collect();
+        let system_headers = Vec::new();
+        Closure { files, links, directories, system_directories, header_directories, system_headers }
     }
 }

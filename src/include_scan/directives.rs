@@ -4,7 +4,8 @@
 
 use std::collections::HashSet;
 
-use super::text::{self, comment_end, is_name_byte, raw_string_end, skip_blanks, skip_splices, splice};
+use super::strings;
+use super::text::{self, Rules, Text, is_name_byte};
 
 /// How the file that is named will be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,14 +53,20 @@ pub(super) struct Directives {
 impl Directives {
     /// Finds everything in a file's text.
     pub(super) fn of(text: &[u8]) -> Directives {
-        let mut scanner = Scanner { text, at: 0, line: Vec::new(), found: Directives::default() };
-        if text.starts_with(b"\xef\xbb\xbf") {
-            scanner.at = 3;
+        let bytes = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        let mut found = Directives::default();
+        // Once by each set of rules that makes a difference; nearly always that is one.
+        let mut matters = Rules { trigraphs: has_trigraph(bytes), ..Rules::default() };
+        for rules in Rules::all() {
+            if rules.are_within(matters) {
+                let text = Text { bytes, rules };
+                let mut scanner = Scanner { text, at: 0, line: Vec::new(), found, matters };
+                while scanner.at < bytes.len() {
+                    scanner.logical_line();
+                }
+                (found, matters) = (scanner.found, scanner.matters);
+            }
         }
-        while scanner.at < text.len() {
-            scanner.logical_line();
-        }
-        let mut found = scanner.found;
         let mut seen = HashSet::new();
         found.references.retain(|reference| seen.insert(reference.clone()));
         found.sort_definitions();
@@ -80,13 +87,17 @@ impl Directives {
 
     fn sort_definitions(&mut self) {
         let text = &self.text;
-        self.definitions.sort_by(|one, other| definition_name(text, *one).cmp(definition_name(text, *other)));
+        let spelled = |(start, end): (u32, u32)| &text[start as usize..end as usize];
+        self.definitions.sort_by_key(|range| (definition_name(text, *range), spelled(*range)));
+        self.definitions.dedup_by_key(|range| spelled(*range));
     }
 
-    /// The macros it defines, each once.
-    pub(super) fn defined_names(&self) -> impl Iterator<Item = &[u8]> {
+    /// The macros it defines, and all definitions of each, as the text after `#define`.
+    pub(super) fn definitions(&self) -> impl Iterator<Item = (&[u8], impl Iterator<Item = &[u8]>)> {
         let name = |range: &(u32, u32)| definition_name(&self.text, *range);
-        self.definitions.chunk_by(move |one, other| name(one) == name(other)).map(move |same| name(&same[0]))
+        let text = |(start, end): &(u32, u32)| &self.text[*start as usize..*end as usize];
+        let same = self.definitions.chunk_by(move |one, other| name(one) == name(other));
+        same.map(move |ranges| (name(&ranges[0]), ranges.iter().map(text)))
     }
 
     /// The definitions of one macro, each as the text after `#define`.
@@ -106,25 +117,27 @@ fn definition_name(text: &[u8], (start, end): (u32, u32)) -> &[u8] {
 }
 
 struct Scanner<'a> {
-    text: &'a [u8],
+    text: Text<'a>,
     at: usize,
     /// The directive at hand, cleaned.
     line: Vec<u8>,
     found: Directives,
+    /// The rules by which the text could mean something else.
+    matters: Rules,
 }
 
 impl Scanner<'_> {
     fn byte(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
+        self.text.bytes.get(self.at).copied()
     }
 
     /// Reads one logical line: a directive, or text without interest.
     fn logical_line(&mut self) {
-        self.at = skip_blanks(self.text, self.at);
-        let rest = &self.text[self.at..];
+        self.at = self.text.skip_blanks(self.at);
+        let rest = &self.text.bytes[self.at..];
         let length = match rest {
             [b'#', ..] => 1,
-            [b'%', ..] if self.digraph() => skip_splices(self.text, self.at + 1) + 1 - self.at,
+            [b'%', ..] if self.digraph() => self.text.skip_splices(self.at + 1) + 1 - self.at,
             [b'?', b'?', b'=', ..] => 3,
             _ => return self.skip_code(),
         };
@@ -133,11 +146,11 @@ impl Scanner<'_> {
     }
 
     fn digraph(&self) -> bool {
-        self.text.get(skip_splices(self.text, self.at + 1)) == Some(&b':')
+        self.text.bytes.get(self.text.skip_splices(self.at + 1)) == Some(&b':')
     }
 
     fn directive(&mut self) {
-        self.at = skip_blanks(self.text, self.at);
+        self.at = self.text.skip_blanks(self.at);
         match self.word().as_slice() {
             b"include" | b"import" => self.include(Use::Include),
             b"include_next" => self.include(Use::IncludeNext),
@@ -162,7 +175,7 @@ impl Scanner<'_> {
     fn word(&mut self) -> Vec<u8> {
         let mut word = Vec::with_capacity(16);
         loop {
-            self.at = skip_splices(self.text, self.at);
+            self.at = self.text.skip_splices(self.at);
             match self.byte() {
                 Some(byte) if is_name_byte(byte) => word.push(byte),
                 _ => return word,
@@ -172,7 +185,7 @@ impl Scanner<'_> {
     }
 
     fn include(&mut self, purpose: Use) {
-        self.at = skip_blanks(self.text, self.at);
+        self.at = self.text.skip_blanks(self.at);
         let close = match self.byte() {
             Some(b'"') => b'"',
             Some(b'<') => b'>',
@@ -182,7 +195,7 @@ impl Scanner<'_> {
         self.at += 1;
         let mut name = Vec::new();
         loop {
-            self.at = skip_splices(self.text, self.at);
+            self.at = self.text.skip_splices(self.at);
             match self.byte() {
                 Some(byte) if byte == close => break,
                 None | Some(b'\n') => {
@@ -211,10 +224,16 @@ impl Scanner<'_> {
 
     fn pragma(&mut self) {
         self.clean_line();
-        let words = self.line.strip_prefix(b"GCC").map(<[u8]>::trim_ascii_start);
+        let line = std::mem::take(&mut self.line);
+        self.pragma_text(&line);
+        self.line = line;
+    }
+
+    /// `GCC dependency "name"` only asks whether a file is newer.
+    fn pragma_text(&mut self, text: &[u8]) {
+        let words = text.trim_ascii_start().strip_prefix(b"GCC").map(<[u8]>::trim_ascii_start);
         if let Some(rest) = words.and_then(|rest| rest.strip_prefix(b"dependency")) {
-            let rest = rest.trim_ascii().to_vec();
-            self.operand(Use::Include, &rest);
+            self.operand(Use::Include, rest.trim_ascii());
         }
     }
 
@@ -269,16 +288,16 @@ impl Scanner<'_> {
     /// The rest of the logical line into `line`: comments become blanks, continuations nothing.
     fn clean_line(&mut self) {
         self.line.clear();
-        self.at = skip_blanks(self.text, self.at);
+        self.at = self.text.skip_blanks(self.at);
         while let Some(byte) = self.byte() {
             match byte {
                 b'\n' => break,
                 b'"' | b'\'' => {
                     let start = self.at;
                     self.literal(byte);
-                    text::append_spliced(&self.text[start..self.at], &mut self.line);
+                    self.text.append_spliced(start..self.at, &mut self.line);
                 }
-                b'/' => match comment_end(self.text, self.at) {
+                b'/' => match self.text.comment_end(self.at) {
                     Some(end) => {
                         self.line.push(b' ');
                         self.at = end;
@@ -288,7 +307,7 @@ impl Scanner<'_> {
                         self.at += 1;
                     }
                 },
-                _ => match splice(self.text, self.at) {
+                _ => match self.text.splice(self.at) {
                     Some(end) => self.at = end,
                     None => {
                         self.line.push(byte);
@@ -303,55 +322,71 @@ impl Scanner<'_> {
 
     /// Goes behind the end of the logical line.
     fn skip_code(&mut self) {
-        while let Some(offset) =
-            self.text[self.at.min(self.text.len())..].iter().position(|byte| text::is_special(*byte))
+        while let Some(offset) = self.text.bytes[self.at.min(self.text.bytes.len())..]
+            .iter()
+            .position(|byte| text::is_special(*byte))
         {
             self.at += offset;
-            match self.text[self.at] {
+            match self.text.bytes[self.at] {
                 b'\n' => {
                     self.at += 1;
                     return;
                 }
                 quote @ (b'"' | b'\'') => self.literal(quote),
-                b'/' => self.at = comment_end(self.text, self.at).unwrap_or(self.at + 1),
-                _ => self.at = splice(self.text, self.at).unwrap_or(self.at + 1),
+                b'/' => self.at = self.text.comment_end(self.at).unwrap_or(self.at + 1),
+                _ => self.at = self.text.splice(self.at).unwrap_or(self.at + 1),
             }
         }
-        self.at = self.text.len();
+        self.at = self.text.bytes.len();
     }
 
     /// Goes behind a string or character, or behind the quote if it begins none.
     fn literal(&mut self, quote: u8) {
         let start = self.at;
-        if quote == b'\'' && text::separates_digits(self.text, start) {
-            self.at += 1;
-            return;
+        if quote == b'\'' && self.text.separates_digits(start) {
+            self.matters.digit_quotes = true;
+            if self.text.rules.digit_quotes {
+                self.at += 1;
+                return;
+            }
         }
-        self.at = match raw_string_end(self.text, start).filter(|_| quote == b'"') {
-            Some(end) => end,
-            None => text::literal_end(self.text, start),
-        };
+        let raw = self.text.raw_string_end(start).filter(|_| quote == b'"');
+        self.matters.raw_strings |= raw.is_some();
+        let raw = raw.filter(|_| self.text.rules.raw_strings);
+        self.at = raw.unwrap_or_else(|| self.text.literal_end(start));
         if quote == b'"' {
-            self.assembler_text(start, self.at);
+            self.string(start);
         }
     }
 
-    /// Files that assembler text in a string takes in.
-    fn assembler_text(&mut self, start: usize, end: usize) {
-        let literal = &self.text[start..end];
-        for (at, _) in literal.iter().enumerate().filter(|(_, byte)| **byte == b'.') {
-            let rest = &literal[at..];
-            let incbin = rest.strip_prefix(b".incbin");
-            let Some(after) = incbin.or_else(|| rest.strip_prefix(b".include")) else { continue };
-            match quoted_in_string(after) {
+    /// What the string from `start` on means to others than the compiler.
+    fn string(&mut self, start: usize) {
+        let literal = &self.text.bytes[start..self.at];
+        for file in strings::assembler_files(literal) {
+            match file {
                 Some(name) => {
                     let target = Target::Quote(name.into());
                     self.found.references.push(Reference { purpose: Use::Embed, target });
                 }
-                None => self.found.has_unnamed_incbin |= incbin.is_some(),
+                None => self.found.has_unnamed_incbin = true,
             }
         }
+        if let Some(pragma) = strings::pragma(literal) {
+            self.pragma_text(&pragma);
+        }
     }
+}
+
+/// Whether there is a trigraph that can change where something ends. Question marks are rare.
+fn has_trigraph(text: &[u8]) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'?') {
+        if rest[at..].starts_with(b"??/") {
+            return true;
+        }
+        rest = &rest[at + 1..];
+    }
+    false
 }
 
 /// The text up to the closing parenthesis that has no opening one.
@@ -366,15 +401,6 @@ fn balanced(text: &[u8]) -> &[u8] {
         }
     }
     text
-}
-
-/// The name in ` \"name\"`, or in ` "name"` as raw strings have it.
-fn quoted_in_string(text: &[u8]) -> Option<&[u8]> {
-    let blanks = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-    let text = &text[blanks..];
-    let quoted = text.strip_prefix(b"\\\"").or_else(|| text.strip_prefix(b"\""))?;
-    let end = quoted.iter().position(|byte| matches!(byte, b'"' | b'\\' | b'\n'))?;
-    (end > 0 && quoted[end] != b'\n').then(|| &quoted[..end])
 }
 
 #[cfg(test)]
@@ -436,10 +462,23 @@ mod tests {
             ("// x \\\n#include <a.h>", ""),
             ("int x; #include <a.h>", ""),
             ("char *s = \"\\\n#include <a.h>\";", ""),
-            ("auto s = R\"(\n#include <a.h>\n)\";\n#include <b.h>", "<b.h>"),
-            ("auto s = u8R\"x(\n)\" /* \n#include <a.h>\n)x\";\n#include <b.h>", "<b.h>"),
             ("#included <a.h>", ""),
             ("#define X #include <a.h>", ""),
+        ]);
+    }
+
+    #[test]
+    fn text_that_depends_on_the_language_is_read_in_every_way() {
+        check(&[
+            ("auto s = R\"(\n#include <a.h>\n)\";\n#include <b.h>", "<a.h> <b.h>"),
+            ("auto s = u8R\"x(\n)\" /* \n)x\";\n#include <b.h>", "<b.h>"),
+            ("auto s = LR\"( \" /* )\";\n#include <b.h>", "<b.h>"),
+            ("int i = 1'0/* C\n#include <a.h>\n//*/\n#include <b.h>", "<a.h> <b.h>"),
+            ("int i = 1'0; /* '\n#include <a.h>\n//*/\n#include <b.h>", "<a.h> <b.h>"),
+            ("// ??/\n/*\n#include <a.h>\n//*/", "<a.h>"),
+            ("char *s = \"??/\"/*\";\n#include <a.h>", "<a.h>"),
+            ("char *s = \"??/\n#include <a.h>\n", "<a.h>"),
+            ("char *s = \"\\\\\n\"/*\";\n#include <a.h>", "<a.h>"),
         ]);
     }
 
@@ -473,6 +512,8 @@ mod tests {
             ("#if __has_include(NAME(1)) && y", "=NAME(1)"),
             ("#embed \"a.bin\" limit(4)", "e\"a.bin\""),
             ("#pragma GCC dependency \"a.y\" rebuild", "\"a.y\""),
+            ("int i; _Pragma(\"GCC dependency \\\"a.y\\\"\")", "\"a.y\""),
+            ("#define D _Pragma ( \"GCC dependency <a.y> x\" )", "<a.y>"),
             ("asm(\".incbin \\\"a.bin\\\"\");", "e\"a.bin\""),
             ("#define A asm(\"x; .include \\\"a.inc\\\"\")", "e\"a.inc\""),
         ]);
@@ -488,7 +529,7 @@ mod tests {
         let all = |name: &[u8]| -> Vec<String> {
             found.definitions_of(name).map(|text| String::from_utf8_lossy(text).into_owned()).collect()
         };
-        assert_eq!(all(b"A"), ["A 1", "A \"/*\""]);
+        assert_eq!(all(b"A"), ["A \"/*\"", "A 1"]);
         assert_eq!(all(b"AB").len(), 1);
         assert_eq!(all(b"B"), [""; 0]);
     }

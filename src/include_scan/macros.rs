@@ -2,21 +2,13 @@
 //! definitions, whichever is in force at that place; so the result is a superset, within a budget of work.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt;
 use std::rc::Rc;
 
 use super::definition::Macro;
 use super::directives::Target;
+use super::effort::{DEPTH_MAX, RESULTS_MAX, TOKENS_BEFORE_SHORTCUT_MAX, TOKENS_MAX, Unknown};
 use super::tokens::{Texts, Token};
 
-/// The most tokens that the expansion of one expression may produce before a shorter way is looked for: 2 to 4 ms.
-const TOKENS_BEFORE_SHORTCUT_MAX: usize = 100_000;
-/// The same where there is no shorter way. The headers of Boost.MPL need a third of it.
-const TOKENS_MAX: usize = 2_000_000;
-/// The most results one expression may have.
-const RESULTS_MAX: usize = 10_000;
-/// How deep macros may name each other in one expression: the limit of our own stack, ten times what is in use.
-const DEPTH_MAX: usize = 400;
 /// Macros that are different at each use: a name made of one is not known.
 const CHANGING: [&[u8]; 7] = [
     b"__COUNTER__",
@@ -28,24 +20,6 @@ const CHANGING: [&[u8]; 7] = [
     b"__FILE_NAME__",
 ];
 
-/// Why an expression has no answer. The text completes a sentence about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unknown {
-    /// There are too many ways.
-    Budget,
-    /// It depends on more than definitions.
-    Changing,
-}
-
-impl fmt::Display for Unknown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Unknown::Budget => "has too many expansions",
-            Unknown::Changing => "depends on a macro that changes",
-        })
-    }
-}
-
 type Sequences = Rc<Vec<Vec<Token>>>;
 
 /// Expands expressions by one set of definitions.
@@ -54,8 +28,9 @@ pub(super) struct Expander {
     texts: Texts,
     macros: HashMap<u32, Rc<Vec<Macro>>>,
     expanded: HashMap<(Vec<Token>, Vec<u32>), Sequences>,
-    /// Tokens that may yet be produced.
+    /// Tokens that may yet be produced, for this way to the answer and for the translation unit.
     left: usize,
+    unit_left: usize,
     depth: usize,
 }
 
@@ -68,11 +43,25 @@ impl Expander {
     /// Where that takes long, and nothing the expression leads to can make a string, the names that stand in those
     /// definitions are taken instead. That is how Boost's preprocessor iteration hands them on: as an element of a
     /// tuple, through hundreds of macros.
-    pub(super) fn targets(&mut self, expression: &[u8], source: Source<'_>) -> Result<Vec<Target>, Unknown> {
+    ///
+    /// The work is taken from `unit_left`, in tokens.
+    pub(super) fn targets(
+        &mut self,
+        expression: &[u8],
+        unit_left: &mut usize,
+        source: Source<'_>,
+    ) -> Result<Vec<Target>, Unknown> {
+        self.unit_left = *unit_left;
+        let outcome = self.targets_within(expression, source);
+        *unit_left = self.unit_left;
+        outcome
+    }
+
+    fn targets_within(&mut self, expression: &[u8], source: Source<'_>) -> Result<Vec<Target>, Unknown> {
         let tokens = self.texts.tokens(expression);
         let mut targets = BTreeSet::new();
         let mut sequences = self.expansions(tokens.clone(), TOKENS_BEFORE_SHORTCUT_MAX, source);
-        if sequences.is_err() {
+        if sequences.as_ref().is_err_and(|why| *why != Unknown::Work) {
             if !self.standing_names(tokens.clone(), &mut targets, source)? {
                 return Ok(targets.into_iter().collect());
             }
@@ -457,6 +446,7 @@ impl Expander {
     }
 
     fn spend(&mut self, tokens: usize) -> Result<(), Unknown> {
+        self.unit_left = self.unit_left.checked_sub(tokens + 1).ok_or(Unknown::Work)?;
         self.left = self.left.checked_sub(tokens + 1).ok_or(Unknown::Budget)?;
         Ok(())
     }
@@ -465,13 +455,16 @@ impl Expander {
 #[cfg(test)]
 mod tests {
     use super::super::directives::Directives;
+    use super::super::effort::TOKENS_PER_UNIT_MAX;
     use super::*;
 
     fn targets(definitions: &str, expression: &str) -> Result<String, Unknown> {
         let directives = Directives::of(definitions.as_bytes());
-        let targets = Expander::default().targets(expression.as_bytes(), &mut |name| {
-            directives.definitions_of(name).map(<[u8]>::to_vec).collect()
-        })?;
+        let targets = Expander::default().targets(
+            expression.as_bytes(),
+            &mut TOKENS_PER_UNIT_MAX.clone(),
+            &mut |name| directives.definitions_of(name).map(<[u8]>::to_vec).collect(),
+        )?;
         let shown = targets.iter().map(|target| match target {
             Target::Quote(name) => format!("\"{}\"", String::from_utf8_lossy(name)),
             Target::Angle(name) => format!("<{}>", String::from_utf8_lossy(name)),
@@ -519,6 +512,10 @@ mod tests {
             text += &format!("#define A{number} A{next} A{next}\n#define A{number} x\n", next = number + 1);
         }
         assert_eq!(targets(&text, "A0"), Err(Unknown::Budget));
+        let mut left = 10;
+        let outcome =
+            Expander::default().targets(b"S(x) S(x) S(x) S(x)", &mut left, &mut |_| BTreeSet::new());
+        assert_eq!(outcome, Err(Unknown::Work));
     }
 
     #[test]

@@ -2,13 +2,15 @@
 //! last time. Knows no text of files and no macro.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::search_path::{Directory, SearchPath, absolute};
-use super::system_dirs::{SystemView, is_below};
+use super::memo::Memo;
+use super::search_path::{CommandText, Directory, SearchPath, absolute};
+use super::system_dirs::SystemView;
+use super::system_headers::{HeaderId, SystemHeaders, is_below};
 use super::tree::{EntryId, Kind, ROOT, Trace, Tree};
 
 /// Where a name is looked for.
@@ -64,6 +66,8 @@ pub(super) struct Lookup {
     minds_precompiled: bool,
     pub(super) hits: Vec<NodeId>,
     pub(super) trace: Trace,
+    /// The names that are looked up in the compiler's own directories.
+    pub(super) headers: Vec<HeaderId>,
     /// The precompiled header that was found.
     pub(super) precompiled: Option<EntryId>,
     resolved: u32,
@@ -96,6 +100,8 @@ pub(super) struct Searcher {
     pub(super) user_directories: Vec<EntryId>,
     /// The compiler's own that exist.
     pub(super) system_directories: Vec<EntryId>,
+    /// What is looked up there.
+    pub(super) headers: SystemHeaders,
     /// Directories the compiler would search if they existed.
     pub(super) absent_appeared: bool,
     pub(super) view: Arc<SystemView>,
@@ -103,6 +109,8 @@ pub(super) struct Searcher {
     by_place: HashMap<(EntryId, EntryId, bool), NodeId>,
     pub(super) lookups: Vec<Lookup>,
     by_name: HashMap<(Mode, bool), ByName>,
+    /// Whole answers, by source and command.
+    pub(super) memos: HashMap<(OsString, CommandText), Memo>,
 }
 
 impl Searcher {
@@ -152,12 +160,17 @@ impl Searcher {
         angle.extend(before);
         angle.extend(own_dirs);
         let embed = builder.places(&path.embed);
+        let Builder { tree, trace, .. } = builder;
         let users = || quote.iter().chain(&angle).chain(&after).chain(&embed);
-        let user_directories = unique(users().map(|place| place.directory));
         let system_directories = unique(system.iter().map(|place| place.directory));
+        let is_checked = |directory: &EntryId| {
+            system_directories.iter().any(|root| is_below(tree.path(*directory), tree.path(*root)))
+        };
+        let checked = users().map(|place| place.directory).filter(is_checked);
+        let checked = unique(checked.chain(system_directories.iter().copied()));
+        let user_directories = unique(users().map(|place| place.directory));
         angle.extend(system);
         angle.extend(after);
-        let trace = builder.trace;
         Some(Searcher {
             working: working_id,
             working_text: Arc::from(working),
@@ -168,12 +181,14 @@ impl Searcher {
             built: tree.query(),
             user_directories,
             system_directories,
+            headers: SystemHeaders::new(checked),
             absent_appeared,
             view,
             nodes: Vec::new(),
             by_place: HashMap::new(),
             lookups: Vec::new(),
             by_name: HashMap::new(),
+            memos: HashMap::new(),
         })
     }
 
@@ -215,6 +230,7 @@ impl Searcher {
             minds_precompiled,
             hits: Vec::new(),
             trace: Trace::default(),
+            headers: Vec::new(),
             precompiled: None,
             resolved: 0,
             checked: 0,
@@ -243,6 +259,7 @@ impl Searcher {
         let embedded = matches!(lookup.mode, Mode::Embed(_));
         let mut trace = Trace::default();
         let mut hits = Vec::new();
+        let mut headers = Vec::new();
         let mut precompiled = None;
         for place in places {
             if minds_precompiled && precompiled.is_none() {
@@ -250,7 +267,18 @@ impl Searcher {
                     .into_iter()
                     .find_map(|suffix| tree.walk(place.directory, &[&name, suffix].concat(), &mut trace));
             }
-            let Some((file, directory, text)) = find(tree, &place, &name, &mut trace) else { continue };
+            let found = find(tree, &place, &name, &mut trace);
+            let mut header = None;
+            if !place.framework {
+                header = self.headers.named(tree, place.directory, &name);
+            }
+            if let Some((file, _, _)) = &found
+                && header.is_none()
+            {
+                header = self.headers.of_file(tree, *file);
+            }
+            headers.extend(header.filter(|header| !headers.contains(header)));
+            let Some((file, directory, text)) = found else { continue };
             hits.push(self.node(tree, file, directory, text, embedded));
             if !everywhere && !place.doubtful {
                 break;
@@ -258,6 +286,7 @@ impl Searcher {
         }
         let lookup = &mut self.lookups[id.0 as usize];
         (lookup.hits, lookup.trace, lookup.precompiled) = (hits, trace, precompiled);
+        lookup.headers = headers;
         lookup.resolved = tree.query();
     }
 

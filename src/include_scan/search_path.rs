@@ -42,7 +42,7 @@ pub(super) struct SearchPath {
     pub(super) before: Vec<Directory>,
     /// `-idirafter` and its relatives.
     pub(super) after: Vec<Directory>,
-    /// `--embed-dir`.
+    /// `--embed-dir`, and what the assembler is given.
     pub(super) embed: Vec<Directory>,
     /// The options that decide what the compiler's own directories and macros are, as they are written.
     pub(super) probe: Vec<OsString>,
@@ -91,6 +91,10 @@ struct Reader {
     text: CommandText,
     sysroot: Vec<u8>,
     prefix: Option<Vec<u8>>,
+    /// The option whose value the next `-Xpreprocessor` gives.
+    preprocessor_option: Vec<u8>,
+    /// The next word for the assembler is a directory.
+    assembler_directory: bool,
 }
 
 impl Reader {
@@ -132,13 +136,43 @@ impl Reader {
                 self.text.includes.push(value.to_vec());
             }
             "-D" | "--define-macro" | "--define-macro=" => self.text.definitions.push(definition(value)),
-            "-remap" | "-fms-compatibility" | "-imultilib" | "-Xpreprocessor" | "-Wp," | "-ivfsoverlay"
-            | "-resource-dir" | "-resource-dir=" => {
+            "-remap" | "-fms-compatibility" | "-imultilib" | "-Wp," | "-ivfsoverlay" | "-resource-dir"
+            | "-resource-dir=" => {
                 return Err(CannotAnalyse::option(name, "changes how headers are found"));
             }
+            "-Xpreprocessor" => self.note_preprocessor_word(value)?,
+            "-Wa," => value.split(|byte| *byte == b',').for_each(|word| self.note_assembler_word(word)),
+            "-Xassembler" => self.note_assembler_word(value),
             _ => self.note_probe_option(name, option),
         }
         Ok(())
+    }
+
+    /// `-Xpreprocessor WORD`. Where a search directory given like this comes among the others is not known.
+    fn note_preprocessor_word(&mut self, word: &[u8]) -> Result<(), CannotAnalyse> {
+        let owner = std::mem::take(&mut self.preprocessor_option);
+        match (owner.as_slice(), word) {
+            (b"-D", value) => self.text.definitions.push(definition(value)),
+            (b"-U" | b"-MF" | b"-MT" | b"-MQ", _) => {}
+            (_, b"-D" | b"-U" | b"-MF" | b"-MT" | b"-MQ") => self.preprocessor_option = word.to_vec(),
+            (_, [b'-', b'D', value @ ..]) => self.text.definitions.push(definition(value)),
+            (_, [b'-', b'U' | b'W' | b'M' | b'd', ..]) => {}
+            _ => {
+                let option = format!("-Xpreprocessor {}", String::from_utf8_lossy(word));
+                return Err(CannotAnalyse::option(&option, "may change how headers are found"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A word for the assembler: its directories count for `.incbin`.
+    fn note_assembler_word(&mut self, word: &[u8]) {
+        let expects_directory = std::mem::replace(&mut self.assembler_directory, word == b"-I");
+        match word.strip_prefix(b"-I") {
+            _ if expects_directory => self.push(List::Embed, word.to_vec(), false),
+            Some(directory) if !directory.is_empty() => self.push(List::Embed, directory.to_vec(), false),
+            _ => {}
+        }
     }
 
     fn note_probe_option(&mut self, name: &str, option: &CompilerOption<'_>) {
@@ -316,17 +350,24 @@ mod tests {
     #[test]
     fn what_the_compiler_must_be_asked_with_is_kept() {
         let (path, text) = read_command(
-            "gcc -O2 -m32 -std=c99 -nostdinc -c a.c -Dx -DF(x)=y=z -DE= -include i.h -imacros m.h",
+            "gcc -O2 -m32 -std=c99 -nostdinc -c a.c -Dx -DF(x)=y=z -DE= -include i.h -imacros m.h -Wa,-I,p,-Iq,-g \
+             -Xassembler -I -Xassembler r -Xpreprocessor -D -Xpreprocessor y=1 -Xpreprocessor -Dz",
         )
         .unwrap();
         assert_eq!(path.probe, ["-m32", "-std=c99", "-nostdinc"]);
-        assert_eq!(text.definitions, [&b"x 1"[..], b"F(x) y=z", b"E "]);
+        assert_eq!(text.definitions, [&b"x 1"[..], b"F(x) y=z", b"E ", b"y 1", b"z 1"]);
+        assert_eq!(shown(&path.embed), "p q r");
         assert_eq!(text.includes, [b"i.h", b"m.h"]);
     }
 
     #[test]
     fn what_is_not_modelled_is_refused() {
-        for command in ["gcc -I- -c a.c", "gcc -remap -c a.c", "gcc -c a.c -iwithprefix x"] {
+        for command in [
+            "gcc -I- -c a.c",
+            "gcc -remap -c a.c",
+            "gcc -c a.c -iwithprefix x",
+            "gcc -c a.c -Xpreprocessor -I -Xpreprocessor x",
+        ] {
             assert!(read_command(command).is_err(), "{command}");
         }
     }

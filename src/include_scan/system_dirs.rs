@@ -3,20 +3,25 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::CannotAnalyse;
 use super::directives::Directives;
 use super::search_path::Directory;
 use super::tree::Signature;
 use crate::compiler_args::Language;
-use crate::sys::child::{Command, Environment, Group};
+use crate::sys::child::{Command, Environment, Group, Signal};
+use crate::sys::net::{self, Ready};
 use crate::sys::temp;
 
+/// How long a compiler may take to answer. It takes some milliseconds, a hundred on a busy machine.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a compiler that gave no answer is not asked again: each time costs the time above.
+const FAILURE_KEPT: Duration = Duration::from_secs(60);
 /// The most text a compiler may write about itself, in bytes: gcc's macros take 15 kB.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
@@ -44,9 +49,18 @@ pub(super) struct Question {
 }
 
 /// The answers so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SystemViews {
+    /// How long a compiler may take.
+    patience: Duration,
     known: HashMap<Question, (Signature, Arc<SystemView>)>,
+    failed: HashMap<Question, (Signature, Instant, CannotAnalyse)>,
+}
+
+impl Default for SystemViews {
+    fn default() -> SystemViews {
+        SystemViews { patience: ANSWER_TIME_MAX, known: HashMap::new(), failed: HashMap::new() }
+    }
 }
 
 impl SystemViews {
@@ -64,7 +78,17 @@ impl SystemViews {
         {
             return Ok(Arc::clone(view));
         }
-        let view = Arc::new(ask(question, search_path)?);
+        if let Some((known, when, why)) = self.failed.get(question)
+            && *known == signature
+            && when.elapsed() < FAILURE_KEPT
+        {
+            return Err(why.clone());
+        }
+        self.failed.retain(|_, (_, when, _)| when.elapsed() < FAILURE_KEPT);
+        let view = ask(question, search_path, self.patience).inspect_err(|why| {
+            self.failed.insert(question.clone(), (signature, Instant::now(), why.clone()));
+        })?;
+        let view = Arc::new(view);
         self.known.insert(question.clone(), (signature, Arc::clone(&view)));
         Ok(view)
     }
@@ -88,7 +112,7 @@ fn language_name(language: Language) -> &'static str {
     }
 }
 
-fn ask(question: &Question, search_path: &OsStr) -> Result<SystemView, CannotAnalyse> {
+fn ask(question: &Question, search_path: &OsStr, patience: Duration) -> Result<SystemView, CannotAnalyse> {
     let failed = |error: std::io::Error| fault(question, &error.to_string());
     let mut argv = vec![question.name.clone()];
     argv.extend_from_slice(&question.options);
@@ -97,7 +121,8 @@ fn ask(question: &Question, search_path: &OsStr) -> Result<SystemView, CannotAna
     let mut environment = Environment::default();
     environment.set("PATH", search_path);
     environment.set("LC_ALL", OsStr::new("C"));
-    let null = File::open("/dev/null").map_err(failed)?;
+    // Compilers that read a file leave standard input alone, until it ends with them.
+    let (alive, input) = net::pair().map_err(failed)?;
     let mut output = temp::anonymous("macros").map_err(failed)?;
     let mut messages = temp::anonymous("directories").map_err(failed)?;
     let child = Command {
@@ -105,12 +130,22 @@ fn ask(question: &Question, search_path: &OsStr) -> Result<SystemView, CannotAna
         argv: &argv,
         environment: &environment,
         directory: Some(&question.directory),
-        stdio: [Some(null.as_fd()), Some(output.as_fd()), Some(messages.as_fd())],
-        group: Group::Shared,
+        stdio: [Some(input.as_fd()), Some(output.as_fd()), Some(messages.as_fd())],
+        group: Group::Own,
     }
     .spawn()
     .map_err(failed)?;
+    drop(input);
+    let deadline = Instant::now() + patience;
+    let ended = net::poll(&[(alive.as_fd(), Ready::Readable)], Some(deadline));
+    let too_late = ended.is_ok_and(|ready| ready.is_empty());
+    if too_late {
+        child.signal(Signal::Kill);
+    }
     let status = child.wait().map_err(failed)?;
+    if too_late {
+        return Err(fault(question, &format!("no answer in {} s", patience.as_secs())));
+    }
     if !status.success() {
         return Err(fault(question, "it fails"));
     }
@@ -146,14 +181,12 @@ fn parse(messages: &[u8]) -> Option<(Vec<Directory>, Vec<Vec<u8>>)> {
     ended.then_some((directories, absent))
 }
 
-/// Whether a path is `place` or below it.
-pub(super) fn is_below(path: &Path, place: &Path) -> bool {
-    path.as_os_str().as_bytes().starts_with(place.as_os_str().as_bytes()) && path.starts_with(place)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::temp::TempDir;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
 
     #[test]
     fn the_list_is_read_as_compilers_print_it() {
@@ -189,5 +222,27 @@ mod tests {
         let none = views.get(&question(&["-nostdinc"], Language::C), path).unwrap();
         assert!(none.directories.is_empty());
         assert!(views.get(&question(&["--no-such-option"], Language::C), path).is_err());
+    }
+
+    #[test]
+    fn a_compiler_that_hangs_is_ended_and_not_asked_again_soon() {
+        let directory = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+        let compiler = directory.path().join("cc");
+        fs::write(&compiler, "#!/bin/sh\nsleep 60 & sleep 60\n").unwrap();
+        fs::set_permissions(&compiler, fs::Permissions::from_mode(0o755)).unwrap();
+        let question = Question {
+            compiler,
+            name: "cc".into(),
+            options: Vec::new(),
+            language: Language::C,
+            directory: "/".into(),
+        };
+        let mut views = SystemViews { patience: Duration::from_secs(1), ..SystemViews::default() };
+        let started = Instant::now();
+        for _ in 0..20 {
+            let why = views.get(&question, OsStr::new("/usr/bin:/bin")).unwrap_err().to_string();
+            assert!(why.ends_with("no answer in 1 s"), "{why}");
+        }
+        assert!(started.elapsed() < Duration::from_secs(10));
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::text::{is_name_byte, literal_end};
+use super::text::{Rules, Text, is_name_byte};
 
 /// One token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,7 +97,7 @@ fn token_end(text: &[u8], at: usize) -> usize {
         return at + rest.iter().position(|byte| !is_name_byte(*byte)).unwrap_or(rest.len());
     }
     match rest {
-        [b'"' | b'\'', ..] => literal_end(text, at),
+        [b'"' | b'\'', ..] => Text { bytes: text, rules: Rules::default() }.literal_end(at),
         [b'%', b':', b'%', b':', ..] => at + 4,
         [b'.', b'.', b'.', ..] => at + 3,
         [b'#', b'#', ..] | [b'%', b':', ..] => at + 2,

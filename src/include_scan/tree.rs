@@ -40,27 +40,34 @@ pub(super) struct Signature {
     device: u64,
     inode: u64,
     size: u64,
-    /// Nanoseconds since 1970.
-    modified: i128,
-    changed: i128,
+    modified: Time,
+    changed: Time,
 }
+
+/// Seconds since 1970 and nanoseconds, as the kernel gives them.
+pub(super) type Time = (i64, u32);
 
 impl Signature {
     pub(super) fn of(metadata: &Metadata) -> Signature {
-        let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
         Signature {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),
-            modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-            changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+            modified: (metadata.mtime(), metadata.mtime_nsec() as u32),
+            changed: (metadata.ctime(), metadata.ctime_nsec() as u32),
         }
+    }
+
+    /// When the content was written.
+    pub(super) fn modified(&self) -> Time {
+        self.modified
     }
 
     /// Whether a later change must show in the signature: it is older than the clock's tick.
     pub(super) fn is_settled(&self, now: SystemTime) -> bool {
-        let newest = self.modified.max(self.changed);
-        let whole = self.modified % 1_000_000_000 == 0 && self.changed % 1_000_000_000 == 0;
+        let (seconds, nanoseconds) = self.modified.max(self.changed);
+        let newest = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+        let whole = self.modified.1 == 0 && self.changed.1 == 0;
         let wait = if whole { WHOLE_SECONDS_NANOSECONDS } else { TICK_NANOSECONDS };
         now.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|now| now.as_nanos() as i128 - newest > wait)
     }
@@ -116,6 +123,8 @@ pub(super) struct Trace {
 pub(super) struct Tree {
     entries: Vec<Entry>,
     query: u32,
+    /// The names this query has looked at or relied on, parents first.
+    checked: Vec<EntryId>,
     states: u32,
     now: SystemTime,
     /// How many names were looked at in the file system since the tree was made.
@@ -124,8 +133,14 @@ pub(super) struct Tree {
 
 impl Tree {
     pub(super) fn new() -> Tree {
-        let mut tree =
-            Tree { entries: Vec::new(), query: 0, states: 1, now: SystemTime::UNIX_EPOCH, looks: 0 };
+        let mut tree = Tree {
+            entries: Vec::new(),
+            query: 0,
+            checked: Vec::new(),
+            states: 1,
+            now: SystemTime::UNIX_EPOCH,
+            looks: 0,
+        };
         tree.add(ROOT, Arc::from(Path::new("/")), false);
         tree
     }
@@ -133,6 +148,7 @@ impl Tree {
     /// Begins a query: from now on nothing known is believed without another look.
     pub(super) fn begin_query(&mut self, now: SystemTime) {
         self.query += 1;
+        self.checked.clear();
         self.now = now;
     }
 
@@ -161,8 +177,11 @@ impl Tree {
         self.entry(id).signature
     }
 
-    /// Declares that everything below a directory is a package manager's.
+    /// Declares that everything below a directory is a package manager's. What administrators install by hand is not.
     pub(super) fn mark_packaged(&mut self, id: EntryId) {
+        if self.path(id).starts_with("/usr/local") {
+            return;
+        }
         let mut open = vec![id];
         while let Some(id) = open.pop() {
             let entry = &mut self.entries[id.0 as usize];
@@ -171,11 +190,32 @@ impl Tree {
         }
     }
 
+    /// The names this query depends on so far, parents first.
+    pub(super) fn checked(&self) -> &[EntryId] {
+        &self.checked
+    }
+
+    /// Whether a name needs no look while its directory is the same.
+    pub(super) fn is_vouched_for(&self, id: EntryId) -> bool {
+        let entry = self.entry(id);
+        entry.kind == Kind::Missing || entry.packaged && entry.kind == Kind::File
+    }
+
+    /// The number of a directory's state: another one whenever its names may have changed.
+    pub(super) fn contents(&self, id: EntryId) -> u32 {
+        self.entry(id).contents
+    }
+
+    /// Whether a name has changed its kind after `query`, as far as was looked.
+    pub(super) fn changed_since(&self, query: u32, id: EntryId) -> bool {
+        self.entry(id).changed > query
+    }
+
     /// Whether any of the names has changed its kind after `query`. Looks where this query has not yet.
     pub(super) fn any_changed_since(&mut self, query: u32, names: &[EntryId]) -> bool {
         names.iter().any(|id| {
             self.check(*id);
-            self.entry(*id).changed > query
+            self.changed_since(query, *id)
         })
     }
 
@@ -253,7 +293,7 @@ impl Tree {
     }
 
     /// Makes sure that this query knows what a name is.
-    fn check(&mut self, id: EntryId) {
+    pub(super) fn check(&mut self, id: EntryId) {
         let entry = self.entry(id);
         if entry.checked == self.query {
             return;
@@ -262,12 +302,13 @@ impl Tree {
         if parent != id {
             self.check(parent);
         }
+        self.checked.push(id);
         let above = self.entry(parent);
         let (seen_in, in_directory) = (above.contents, above.kind == Kind::Directory);
         let query = self.query;
+        self.entries[id.0 as usize].checked = query;
+        let by_directory = self.is_vouched_for(id);
         let entry = &mut self.entries[id.0 as usize];
-        entry.checked = query;
-        let by_directory = entry.kind == Kind::Missing || entry.packaged && entry.kind == Kind::File;
         if by_directory && seen_in != 0 && entry.seen_in == seen_in {
             return;
         }
@@ -384,7 +425,10 @@ mod tests {
     #[test]
     fn a_young_directory_vouches_for_nothing() {
         let second = 1_000_000_000;
-        let at = |modified| Signature { device: 1, inode: 1, size: 0, modified, changed: modified };
+        let at = |time: i128| {
+            let modified = ((time / second) as i64, (time % second) as u32);
+            Signature { device: 1, inode: 1, size: 0, modified, changed: modified }
+        };
         let now = |nanoseconds: i128| SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds as u64);
         let young = 100 * second + 1;
         assert!(!at(young).is_settled(now(young + TICK_NANOSECONDS)));

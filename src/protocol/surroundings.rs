@@ -1,10 +1,12 @@
 //! What version 3 does not carry and still decides what a compiler writes: variables, file times, and whether both
-//! machines have the same system headers. Travels as two more file entries, which a server of 3.4 merely stores.
+//! machines have the same system headers. Travels as a few more file entries, which a server of 3.4 merely stores.
 //! See "13. The surroundings of a job" in docs/protocol.md.
 //!
 //! Knows no environment and no file; and not that file entries are compressed.
 
 use super::error::ProtocolError;
+use super::limits::ARGUMENTS_MAX;
+use super::packet;
 use crate::checksum::Crc32;
 
 /// Below this path no entry is a file of the client's.
@@ -13,6 +15,9 @@ pub const PREFIX: &[u8] = b"/.distcc/";
 pub const ENVIRONMENT_NAME: &[u8] = b"/.distcc/environment";
 /// The entry that carries file times and system headers. Like the other it comes before all files.
 pub const FILES_NAME: &[u8] = b"/.distcc/files";
+
+/// The entry that carries the command as the user gave it, where servers of 3.4 had to be given another.
+pub const COMMAND_NAME: &[u8] = b"/.distcc/command";
 
 /// How a server's refusal begins if its system headers are not the client's.
 pub const HEADERS_DIFFER: &str = "system headers differ: ";
@@ -101,6 +106,21 @@ pub fn decode_environment(content: &[u8]) -> Result<Vec<(&'static str, &[u8])>, 
         }
     }
     Ok(variables)
+}
+
+/// Appends the words of a command, which hold no NUL byte.
+pub fn encode_command(argv: &[impl AsRef<[u8]>], out: &mut Vec<u8>) {
+    for word in argv {
+        out.extend_from_slice(word.as_ref());
+        out.push(0);
+    }
+}
+
+/// The words of a command; there is at least one.
+pub fn decode_command(content: &[u8]) -> Result<Vec<Vec<u8>>, ProtocolError> {
+    let words: Vec<Vec<u8>> = records(content)?.map(<[u8]>::to_vec).collect();
+    packet::check_limit("number of arguments", words.len() as u64, ARGUMENTS_MAX.into())?;
+    if words.is_empty() { Err(ProtocolError::NoArguments) } else { Ok(words) }
 }
 
 impl Files {
@@ -211,6 +231,11 @@ mod tests {
         let expected = vec![("LANG", b"de_DE.UTF-8".as_slice()), ("TZ", b"A=B")];
         assert_eq!(decode_environment(&content), Ok(expected));
         assert_eq!(decode_environment(b""), Ok(Vec::new()));
+        content.clear();
+        encode_command(&["gcc", "", "-DX=a b"], &mut content);
+        assert_eq!(content, b"gcc\0\0-DX=a b\0");
+        assert_eq!(decode_command(&content).unwrap(), [&b"gcc"[..], b"", b"-DX=a b"]);
+        assert!(decode_command(b"").is_err());
     }
 
     #[test]

@@ -5,12 +5,14 @@
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
+use std::time::Instant;
 
 use crate::exit_code::WaitStatus;
+use crate::sys::net::{self, Ready};
 
 /// Stack of the child between clone and exec, in bytes; the C library's `execve` wrapper needs far less.
 const CHILD_STACK_BYTES: usize = 32 * 1024;
@@ -62,6 +64,9 @@ pub enum Group {
     Shared,
     /// A process group of its own, which the parent ends as a whole.
     Own,
+    /// Nothing in common: a session of its own, no open file but the standard streams, the root as its directory, and
+    /// it lives on when the parent ends.
+    Detached,
 }
 
 /// A process to start.
@@ -211,10 +216,17 @@ extern "C" fn child_half(errand: *mut libc::c_void) -> libc::c_int {
         if errand.group == Group::Own {
             libc::setpgid(0, 0);
         }
-        // A compiler must not outlive the process that wants its result.
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong);
-        if libc::getppid() != errand.parent {
-            libc::_exit(127);
+        if errand.group == Group::Detached {
+            libc::setsid();
+            libc::chdir(c"/".as_ptr());
+            // What we were started with, too: the pipe of a build tool, the terminal of a user.
+            libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        } else {
+            // A compiler must not outlive the process that wants its result.
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong);
+            if libc::getppid() != errand.parent {
+                libc::_exit(127);
+            }
         }
         errand.error = if errand.plan.connect_stdio() {
             errand.plan.become_program()
@@ -252,13 +264,35 @@ impl Child {
         }
     }
 
+    /// Waits until the process ends, but not beyond `deadline`; `None` if it still runs then.
+    pub fn wait_until(&self, deadline: Instant) -> io::Result<Option<WaitStatus>> {
+        // SAFETY: the call takes two numbers; a descriptor it returns is new and ours.
+        let handle = unsafe {
+            let fd = libc::syscall(libc::SYS_pidfd_open, self.pid, 0) as RawFd;
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            OwnedFd::from_raw_fd(fd)
+        };
+        if net::poll(&[(handle.as_fd(), Ready::Readable)], Some(deadline))?.is_empty() {
+            return Ok(None);
+        }
+        self.wait().map(Some)
+    }
+
     /// Sends a signal to the process, or to its whole group where it has one of its own. A confined program is
     /// killed whatever the signal, with all it started: the kernel keeps other signals from process 1.
     pub fn signal(&self, signal: Signal) {
-        let target = if self.group == Group::Own { -self.pid } else { self.pid };
+        let target = if self.group == Group::Shared { self.pid } else { -self.pid };
         let signal = if self.is_init { Signal::Kill } else { signal };
         // SAFETY: kill has no memory preconditions. An error means that nobody is left to signal.
         unsafe { libc::kill(target, signal.number()) };
+    }
+
+    /// Hands on a signal that was sent to us, to the process alone.
+    pub fn pass_on(&self, signal: i32) {
+        // SAFETY: kill has no memory preconditions. An error means that nobody is left to signal.
+        unsafe { libc::kill(self.pid, signal) };
     }
 }
 
@@ -272,7 +306,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    fn number(self) -> libc::c_int {
+    pub(super) fn number(self) -> libc::c_int {
         match self {
             Signal::Terminate => libc::SIGTERM,
             Signal::Kill => libc::SIGKILL,
@@ -353,7 +387,7 @@ mod tests {
     use super::*;
     use std::fs::File;
     use std::io::{Read, Seek};
-    use std::os::fd::AsFd;
+    use std::time::Duration;
 
     fn words(words: &[&str]) -> Vec<OsString> {
         words.iter().map(OsString::from).collect()
@@ -377,6 +411,41 @@ mod tests {
     fn exit_codes_and_signals_come_back() {
         assert_eq!(shell("exit 7", None, None).unwrap().wait().unwrap().code(), Some(7));
         assert_eq!(shell("kill -9 $$", None, None).unwrap().wait().unwrap().signal(), Some(9));
+    }
+
+    #[test]
+    fn waiting_ends_at_the_deadline() {
+        let child = shell("sleep 60", None, None).unwrap();
+        assert_eq!(child.wait_until(Instant::now() + Duration::from_millis(20)).unwrap(), None);
+        child.signal(Signal::Kill);
+        let status = child.wait_until(Instant::now() + Duration::from_secs(20)).unwrap().unwrap();
+        assert_eq!(status.signal(), Some(9));
+    }
+
+    #[test]
+    fn a_detached_process_holds_nothing_of_ours() {
+        let output = crate::sys::temp::anonymous("test").unwrap();
+        let kept = crate::sys::process::duplicate_descriptor(output.as_raw_fd()).unwrap();
+        // SAFETY: clears a flag of a descriptor of this test.
+        unsafe { libc::fcntl(kept.as_raw_fd(), libc::F_SETFD, 0) };
+        let script =
+            format!("test ! -e /proc/$$/fd/{} && test $(pwd) = / && ps -o sid= $$", kept.as_raw_fd());
+        let mut environment = Environment::default();
+        environment.set("PATH", OsStr::new("/usr/bin:/bin"));
+        let child = Command {
+            program: Path::new("/bin/sh"),
+            argv: &words(&["sh", "-c", &script]),
+            environment: &environment,
+            directory: None,
+            stdio: [None, Some(output.as_fd()), None],
+            group: Group::Detached,
+        }
+        .spawn()
+        .unwrap();
+        assert!(child.wait().unwrap().success());
+        let mut output = output;
+        let text = crate::sys::temp::read_back(&mut output, 100).unwrap();
+        assert_eq!(String::from_utf8(text).unwrap().trim(), child.pid().to_string());
     }
 
     #[test]

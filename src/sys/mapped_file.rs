@@ -1,11 +1,13 @@
 //! A whole file as one slice of memory.
 //!
-//! Only for files that nobody else can shrink: our own anonymous and private temporary files. A mapped file that
-//! shrinks kills its reader with SIGBUS, so a user's header is read, never mapped.
+//! Only for files that nobody else can shrink: our own anonymous and private temporary files, and memory files that
+//! are sealed against it. A mapped file that shrinks kills its reader with SIGBUS, so a user's header is read, never
+//! mapped.
 
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
+use std::os::fd::AsRawFd;
 
 use memmap2::Mmap;
 
@@ -23,6 +25,23 @@ impl MappedFile {
         let map = unsafe { memmap2::MmapOptions::new().populate().map(file)? };
         Ok(MappedFile(Some(map)))
     }
+
+    /// Maps a memory file of another process, as long as it is now; `None` if that process could shorten it. What is
+    /// read of it may change at any time.
+    pub fn of_sealed_file(file: &File) -> io::Result<Option<MappedFile>> {
+        // SAFETY: the call takes numbers only. An error, as for files that cannot be sealed, has all bits set: hence
+        // the comparison.
+        let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
+        if seals < 0 || seals & libc::F_SEAL_SHRINK == 0 {
+            return Ok(None);
+        }
+        if file.metadata()?.len() == 0 {
+            return Ok(Some(MappedFile(None)));
+        }
+        // SAFETY: the seal keeps every page of the map in place. Bytes that change under us are only sent on.
+        let map = unsafe { memmap2::MmapOptions::new().map(file)? };
+        Ok(Some(MappedFile(Some(map))))
+    }
 }
 
 impl Deref for MappedFile {
@@ -30,5 +49,26 @@ impl Deref for MappedFile {
 
     fn deref(&self) -> &[u8] {
         self.0.as_deref().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::temp;
+    use std::io::Write;
+
+    #[test]
+    fn another_process_s_file_is_mapped_only_if_it_cannot_shrink() {
+        let mut open = temp::anonymous("open").unwrap();
+        open.write_all(b"content").unwrap();
+        assert!(MappedFile::of_sealed_file(&open).unwrap().is_none());
+        let named = File::open("/proc/self/status").unwrap();
+        assert!(MappedFile::of_sealed_file(&named).unwrap().is_none());
+        let mut sealed = temp::anonymous_growing("sealed").unwrap();
+        assert!(MappedFile::of_sealed_file(&sealed).unwrap().unwrap().is_empty());
+        sealed.write_all(b"content").unwrap();
+        let mapped = MappedFile::of_sealed_file(&sealed).unwrap().unwrap();
+        assert_eq!(&*mapped, b"content");
     }
 }

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub mod child;
+pub mod foreign_process;
 pub mod process;
 pub mod signal;
 
@@ -24,4 +25,5 @@ pub mod net;
 pub mod open;
 pub mod resolve;
 
+pub mod pattern;
 pub mod syslog;

@@ -1,12 +1,14 @@
 //! Sockets: connecting to the first of several addresses that answers, listening, and the options jobs need.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 /// Connections waiting to be accepted; the kernel cuts it to net.core.somaxconn.
 const LISTEN_BACKLOG: i32 = 4096;
@@ -102,6 +104,36 @@ pub fn write_more(to: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     retry(|| SockRef::from(&to).send_with_flags(bytes, flags), || write_plainly(to, bytes))
 }
 
+/// Most parts of one message (IOV_MAX).
+const PARTS_MAX: usize = 1024;
+
+/// Writes all parts to a socket in order, in as few messages as they fit into.
+pub fn write_parts(to: BorrowedFd<'_>, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+    // An empty part at the end would look like a socket that takes nothing.
+    IoSlice::advance_slices(&mut parts, 0);
+    while !parts.is_empty() {
+        let count = parts.len().min(PARTS_MAX);
+        let more = if count < parts.len() { libc::MSG_MORE } else { 0 };
+        match SockRef::from(&to).send_vectored_with_flags(&parts[..count], libc::MSG_NOSIGNAL | more) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut parts, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Connects to a local socket. The kernel lets us wait in its queue up to `limit`; every later read or write may
+/// take `silence`.
+pub fn connect_local(path: &Path, limit: Duration, silence: Duration) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(limit))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    socket.set_read_timeout(Some(silence))?;
+    Ok(socket.into())
+}
+
 /// Reads some bytes from a socket or pipe; 0 is the end.
 pub fn read(from: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
@@ -188,9 +220,116 @@ pub fn listen_everywhere(port: u16, defer_accept: bool) -> io::Result<TcpListene
     }
 }
 
+/// Opens a listening local socket, for this user only, at a path where there is nothing yet. A path that is too long is
+/// [`io::ErrorKind::InvalidInput`].
+pub fn listen_locally(path: &Path) -> io::Result<UnixListener> {
+    let address = SockAddr::unix(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&address)?;
+    // Before anybody can connect.
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
+    socket.listen(LISTEN_BACKLOG)?;
+    Ok(socket.into())
+}
+
 /// A connected pair of local sockets, one end for a child's standard input and output.
 pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
     UnixStream::pair()
+}
+
+/// Room for the control message that carries one descriptor: 24 bytes on 64-bit machines. `u64` aligns it.
+type DescriptorMessage = [u64; 8];
+
+/// Writes some bytes to a local socket; a descriptor travels with the first of them (SCM_RIGHTS). The receiver gets
+/// one of its own.
+pub fn send_with_descriptor(
+    to: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptor: BorrowedFd<'_>,
+) -> io::Result<usize> {
+    let mut control: DescriptorMessage = [0; 8];
+    let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: the message points to a part and a control buffer that live through the calls; the buffer has room for
+    // a header and one descriptor, so the header pointer is valid. The kernel only reads the bytes.
+    unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = libc::CMSG_SPACE(size_of::<libc::c_int>() as u32) as _;
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SCM_RIGHTS;
+        (*header).cmsg_len = libc::CMSG_LEN(size_of::<libc::c_int>() as u32) as _;
+        libc::CMSG_DATA(header).cast::<libc::c_int>().write_unaligned(descriptor.as_raw_fd());
+        loop {
+            let count = libc::sendmsg(to.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL);
+            if count >= 0 {
+                return Ok(count as usize);
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// Reads some bytes from a local socket, and the descriptor that came with them, if one did; 0 bytes are the end.
+/// Of several descriptors, which nobody sends, the first is kept.
+pub fn recv_with_descriptor(from: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+    let mut control: DescriptorMessage = [0; 8];
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: the message points to a part and a control buffer that live through the calls; the kernel says how much
+    // of the buffer it has filled, and the CMSG macros stay within that. A descriptor in it is new, and ours.
+    unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = size_of::<DescriptorMessage>() as _;
+        let count = loop {
+            let count = libc::recvmsg(from.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC);
+            if count >= 0 {
+                break count as usize;
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        };
+        let mut received = None;
+        let mut header = libc::CMSG_FIRSTHDR(&raw const message);
+        while !header.is_null() {
+            if ((*header).cmsg_level, (*header).cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+                let bytes = (*header).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
+                for index in 0..bytes / size_of::<libc::c_int>() {
+                    let fd = libc::CMSG_DATA(header).cast::<libc::c_int>().add(index).read_unaligned();
+                    let descriptor = OwnedFd::from_raw_fd(fd);
+                    received.get_or_insert(descriptor);
+                }
+            }
+            header = libc::CMSG_NXTHDR(&raw const message, header);
+        }
+        Ok((count, received))
+    }
+}
+
+/// The user whose process is at the other end of a local socket (SO_PEERCRED), by number.
+pub fn peer_user(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut who = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the value is writable and as long as said.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut who).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(who.uid) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Whether a descriptor is a socket, and the address of its peer if that is an internet one.
@@ -297,6 +436,46 @@ mod tests {
         let listener = listen_everywhere(0, false).unwrap();
         let port = listener.local_addr().unwrap().port();
         Connecting::start(&[SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)]).finish(soon()).unwrap();
+    }
+
+    #[test]
+    fn parts_arrive_in_order_however_many_and_long() {
+        let (mut one, other) = pair().unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            one.read_to_end(&mut bytes).map(|_| bytes)
+        });
+        let texts: Vec<Vec<u8>> = (0..3000_usize).map(|number| vec![number as u8; number % 700]).collect();
+        let mut parts: Vec<IoSlice> = texts.iter().map(|text| IoSlice::new(text)).collect();
+        write_parts(other.as_fd(), &mut parts).unwrap();
+        write_parts(other.as_fd(), &mut [IoSlice::new(b""), IoSlice::new(b"")]).unwrap();
+        drop(other);
+        assert!(reader.join().unwrap().unwrap() == texts.concat());
+    }
+
+    #[test]
+    fn a_descriptor_travels_with_the_first_byte() {
+        let (one, other) = pair().unwrap();
+        let mut file = crate::sys::temp::anonymous("passed").unwrap();
+        file.write_all(b"content").unwrap();
+        assert_eq!(send_with_descriptor(one.as_fd(), b"hello", file.as_fd()).unwrap(), 5);
+        let mut buffer = [0; 2];
+        let (count, received) = recv_with_descriptor(other.as_fd(), &mut buffer).unwrap();
+        assert_eq!((count, &buffer), (2, b"he"));
+        let mut received = std::fs::File::from(received.expect("a descriptor"));
+        assert_eq!(crate::sys::temp::read_back(&mut received, 100).unwrap(), b"content");
+        drop(one);
+        let mut buffer = [0; 9];
+        let (count, received) = recv_with_descriptor(other.as_fd(), &mut buffer).unwrap();
+        assert_eq!((&buffer[..count], received.is_none()), (b"llo".as_slice(), true));
+        assert_eq!(recv_with_descriptor(other.as_fd(), &mut buffer).unwrap().0, 0);
+    }
+
+    #[test]
+    fn a_peer_is_known_by_its_user() {
+        use std::os::unix::fs::MetadataExt;
+        let (one, _other) = pair().unwrap();
+        assert_eq!(peer_user(one.as_fd()).unwrap(), std::fs::metadata("/proc/self").unwrap().uid());
     }
 
     #[test]

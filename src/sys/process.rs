@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::mem;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
@@ -44,6 +44,22 @@ fn usage(who: libc::c_int) -> Usage {
 pub fn is_root() -> bool {
     // SAFETY: neither call has preconditions.
     unsafe { libc::getuid() == 0 || libc::geteuid() == 0 }
+}
+
+/// The user this process acts as, by number.
+pub fn user_id() -> u32 {
+    // SAFETY: no preconditions.
+    unsafe { libc::geteuid() }
+}
+
+/// The width of the terminal that a standard stream leads to; none if it is no terminal, or does not say.
+pub fn terminal_columns(stream: BorrowedFd<'_>) -> Option<u16> {
+    // SAFETY: the structure is plain data and writable for the call.
+    unsafe {
+        let mut size: libc::winsize = mem::zeroed();
+        let result = libc::ioctl(stream.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size);
+        (result == 0 && size.ws_col > 0).then_some(size.ws_col)
+    }
 }
 
 /// A user to become.
@@ -160,11 +176,50 @@ pub fn forget_standard_streams() -> io::Result<()> {
     redirect_to_null(0..2)
 }
 
+/// Lets standard input lead nowhere, while what is said still goes where it was sent; `leave` also leaves the terminal,
+/// for a session of its own.
+pub fn forget_standard_input(leave: bool) -> io::Result<()> {
+    if leave {
+        // SAFETY: no preconditions. It fails only for a group leader, which has no terminal to leave or keeps it.
+        unsafe { libc::setsid() };
+    }
+    redirect_to_null(0..1)
+}
+
+/// The user this process acts as, by number.
+pub fn user() -> u32 {
+    // SAFETY: no preconditions.
+    unsafe { libc::geteuid() }
+}
+
+/// Lets nobody but this user read or write the files that are made from now on.
+pub fn keep_new_files_private() {
+    // SAFETY: no preconditions.
+    unsafe { libc::umask(0o077) };
+}
+
 /// Closes every descriptor but the standard streams, so that neither a daemon nor its compilers hold what they
 /// happened to be started with: the pipe of a script, the terminal of a user. Call it before anything is opened.
 pub fn close_inherited_descriptors() {
-    // SAFETY: by the contract above nobody owns these descriptors. On kernels without the call they stay open.
-    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+    close_range(3, libc::c_uint::MAX);
+}
+
+/// The same, but one that was handed over on purpose stays.
+pub fn close_inherited_descriptors_except(number: i32) {
+    match libc::c_uint::try_from(number) {
+        Ok(kept @ 3..) => {
+            close_range(3, kept - 1);
+            close_range(kept.saturating_add(1), libc::c_uint::MAX);
+        }
+        _ => close_inherited_descriptors(),
+    }
+}
+
+fn close_range(first: libc::c_uint, last: libc::c_uint) {
+    if first <= last {
+        // SAFETY: by the callers' contracts nobody owns these descriptors. On kernels without the call they stay open.
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    }
 }
 
 fn redirect_to_null(streams: std::ops::Range<libc::c_int>) -> io::Result<()> {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
-pub use libc::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+pub use libc::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 /// A set of blocked signals, to be put back.
 pub struct SavedMask(libc::sigset_t);
@@ -33,6 +33,7 @@ pub fn restore_mask(saved: &SavedMask) {
 }
 
 /// Signals delivered as readable bytes (signalfd(2)), for an event loop.
+#[derive(Debug)]
 pub struct SignalFile(File);
 
 impl SignalFile {
@@ -58,11 +59,30 @@ impl SignalFile {
 
     /// The next signal that arrived, if any is waiting.
     pub fn read(&mut self) -> Option<i32> {
+        self.receive().map(|received| received.number)
+    }
+
+    /// The same, with where it came from.
+    pub fn receive(&mut self) -> Option<Received> {
         let mut record = [0; mem::size_of::<libc::signalfd_siginfo>()];
         let length = self.0.read(&mut record).ok()?;
-        // ssi_signo is the first field: a 32-bit number in native order.
-        (length == record.len()).then(|| i32::from_ne_bytes([record[0], record[1], record[2], record[3]]))
+        // The first three fields are 32-bit numbers in native order: ssi_signo, ssi_errno, ssi_code.
+        let field = |index: usize| {
+            let bytes = record[4 * index..][..4].try_into().expect("BUG: a record of 128 bytes");
+            i32::from_ne_bytes(bytes)
+        };
+        let received = Received { number: field(0), from_kernel: field(2) == libc::SI_KERNEL };
+        (length == record.len()).then_some(received)
     }
+}
+
+/// A signal that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Its number.
+    pub number: i32,
+    /// The kernel sent it, as for a terminal's keys: to every process of a group. Else a process did.
+    pub from_kernel: bool,
 }
 
 /// How many files the client's signal handler can remove; a job has one state file and at most a few temporaries.

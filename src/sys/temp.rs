@@ -22,6 +22,29 @@ pub fn anonymous(name: &str) -> io::Result<File> {
     }
 }
 
+/// Like [`anonymous`], for a file that others will map: nobody, not even its owner, can make it shorter under them,
+/// nor stop its owner from writing on.
+pub fn anonymous_growing(name: &str) -> io::Result<File> {
+    let name = CString::new(name).unwrap_or_default();
+    // SAFETY: the name is NUL-terminated; the descriptor is new and owned by the file, also if sealing fails.
+    unsafe {
+        let fd = libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let file = File::from_raw_fd(fd);
+        if libc::fcntl(fd, libc::F_ADD_SEALS, libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(file)
+    }
+}
+
+/// A second way to an open file that cannot write to it.
+pub fn reopened_for_reading(file: &File) -> io::Result<File> {
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
 /// What was written to a file of ours, from its beginning, up to `bytes_max`.
 pub fn read_back(file: &mut File, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -263,6 +286,17 @@ mod tests {
         output.commit().unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"whole");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_shared_file_only_grows() {
+        let mut file = anonymous_growing("store").unwrap();
+        file.write_all(b"abc").unwrap();
+        assert!(file.set_len(1).is_err());
+        let mut reader = reopened_for_reading(&file).unwrap();
+        assert!(reader.write_all(b"x").is_err());
+        file.write_all(b"def").unwrap();
+        assert_eq!(read_back(&mut reader, 100).unwrap(), b"abcdef");
     }
 
     #[test]

@@ -16,6 +16,7 @@
 mod command;
 mod daemon;
 mod farm;
+pub mod include_server;
 mod sandbox;
 mod tools;
 mod tree;

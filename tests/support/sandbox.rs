@@ -142,6 +142,8 @@ impl Sandbox {
             .env("LC_ALL", "C")
             .env("TMPDIR", self.path("tmp"))
             .env("DISTCC_DIR", self.path("distcc"))
+            // Or a background include server would outlive the test.
+            .env("DISTCC_PUMP", "0")
             .cwd(self.work(""))
     }
 

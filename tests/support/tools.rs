@@ -15,6 +15,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("cmake", "cmake"),
     ("distcc", "distcc"),
     ("distccd", "distcc"),
+    ("distcc-pump", "distcc-pump"),
     ("distccmon-text", "distcc"),
     ("g++", "g++"),
     ("gcc", "gcc"),

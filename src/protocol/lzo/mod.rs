@@ -74,6 +74,26 @@ impl Compressor {
     }
 }
 
+/// A stream that holds `src` as it is. For small bodies, which are not worth a compressor's work memory.
+pub fn store(src: &[u8]) -> Vec<u8> {
+    /// Longest text whose length fits into the first byte.
+    const SHORT_MAX: usize = 238;
+    let mut out = Vec::with_capacity(src.len() + src.len() / 255 + 8);
+    match src.len() {
+        0 => {}
+        short @ ..=SHORT_MAX => out.push(17 + short as u8),
+        long => {
+            let rest = long - 18;
+            out.push(0);
+            out.resize(1 + (rest - 1) / 255, 0);
+            out.push(((rest - 1) % 255) as u8 + 1);
+        }
+    }
+    out.extend_from_slice(src);
+    out.extend_from_slice(&[17, 0, 0]);
+    out
+}
+
 impl fmt::Debug for Compressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Compressor").field("ready", &self.library.is_some()).finish()
@@ -95,6 +115,15 @@ mod tests {
 
     /// More than any of these tests makes.
     const AMPLE: usize = 1 << 24;
+
+    #[test]
+    fn stored_text_is_a_stream() {
+        assert_eq!(store(b"a"), from_hex("1261110000"));
+        for length in [0, 1, 3, 4, 17, 18, 238, 239, 273, 274, 528, 529, 70_000] {
+            let text: Vec<u8> = (0..length).map(|byte: usize| (byte * 7) as u8).collect();
+            assert_eq!(decompress(&store(&text), AMPLE), Ok(text), "{length}");
+        }
+    }
 
     fn captured() -> Vec<(&'static [u8], &'static str)> {
         const BUILT_IN: &[u8] = b"# 0 \"t.c\"\n# 0 \"<built-in>\"\n# 0 \"<command-line>\"\n\

@@ -1,0 +1,145 @@
+//! Asking an include server which files a job needs, in its direct language or in that of distcc 3.4. Knows sockets
+//! and both languages; not where the include server is from, nor what becomes of a job without an answer.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::client::file_set::FileSet;
+use crate::protocol::ProtocolError;
+use crate::protocol::include_query::{self, Answer, DIRECT_SUFFIX, OldQuestion, Question};
+use crate::sys::net;
+
+/// How long a direct answer may take: even sources that include all of Boost take a tenth of it.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
+/// Room for an answer at first, in bytes; most need no more.
+const ANSWER_BYTES: usize = 32 << 10;
+
+/// Why there are no files to send.
+#[derive(Debug)]
+pub enum AskError {
+    /// Nobody listens there.
+    Absent(io::Error),
+    /// The include server does not do its work: what is wrong.
+    Broken(String),
+    /// It answers that it cannot tell which files this job needs, and why.
+    CannotTell(String),
+}
+
+impl fmt::Display for AskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AskError::Absent(error) => write!(f, "no include server answers: {error}"),
+            AskError::Broken(what) => write!(f, "the include server fails: {what}"),
+            AskError::CannotTell(why) => {
+                write!(f, "the include server cannot tell which files it needs: {why}")
+            }
+        }
+    }
+}
+
+/// How long one may wait for an include server.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// To be let in.
+    pub connect: Duration,
+    /// For an answer in 3.4's language: that server serves one client after the other.
+    pub answer: Duration,
+}
+
+/// Asks the include server whose socket is at `socket`, in the best language it knows.
+pub fn ask(socket: &Path, question: &Question, patience: Patience) -> Result<FileSet, AskError> {
+    match ask_directly(socket, question, patience) {
+        Err(AskError::Absent(_)) => ask_in_old_language(socket, question, patience),
+        result => result,
+    }
+}
+
+/// Asks an include server of this kind.
+pub fn ask_directly(socket: &Path, question: &Question, patience: Patience) -> Result<FileSet, AskError> {
+    let stream = connect(&direct_socket(socket), patience.connect, ANSWER_TIME_MAX.min(patience.answer))?;
+    let mut message = Vec::with_capacity(2048);
+    question.encode(&mut message);
+    write(&stream, &message)?;
+    let mut store = None;
+    let answer = read_answer(
+        |buffer| {
+            let (count, descriptor) = net::recv_with_descriptor(stream.as_fd(), buffer)?;
+            store = store.take().or(descriptor);
+            Ok(count)
+        },
+        Answer::decode,
+    )?;
+    let answer = answer.map_err(AskError::CannotTell)?;
+    FileSet::from_answer(answer, store).map_err(AskError::Broken)
+}
+
+/// Asks an include server of distcc 3.4.
+fn ask_in_old_language(socket: &Path, question: &Question, patience: Patience) -> Result<FileSet, AskError> {
+    let stream = connect(socket, patience.connect, patience.answer)?;
+    let mut message = Vec::with_capacity(2048);
+    OldQuestion::encode(&question.directory, &question.argv, &mut message);
+    write(&stream, &message)?;
+    let read = |buffer: &mut [u8]| net::read(stream.as_fd(), buffer);
+    let paths = read_answer(read, include_query::decode_old_answer)?;
+    if paths.is_empty() {
+        return Err(AskError::CannotTell("it does not say why".into()));
+    }
+    FileSet::from_mirror(&paths).map_err(AskError::Broken)
+}
+
+/// The path of the direct socket beside an include server's socket.
+pub fn direct_socket(socket: &Path) -> PathBuf {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(DIRECT_SUFFIX);
+    path.into()
+}
+
+fn connect(path: &Path, limit: Duration, silence: Duration) -> Result<UnixStream, AskError> {
+    net::connect_local(path, limit, silence).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AskError::Absent(error),
+        io::ErrorKind::WouldBlock => AskError::Broken(format!("{}: it lets nobody in", path.display())),
+        _ => AskError::Broken(format!("connect to {}: {error}", path.display())),
+    })
+}
+
+fn write(stream: &UnixStream, mut message: &[u8]) -> Result<(), AskError> {
+    while !message.is_empty() {
+        let count = net::write(stream.as_fd(), message)
+            .map_err(|error| AskError::Broken(format!("ask it: {error}")))?;
+        message = &message[count..];
+    }
+    Ok(())
+}
+
+/// Reads until `decode` finds an answer complete.
+fn read_answer<T>(
+    mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
+    decode: impl Fn(&[u8]) -> Result<Option<T>, ProtocolError>,
+) -> Result<T, AskError> {
+    let mut buffer = vec![0; ANSWER_BYTES];
+    let mut filled = 0;
+    loop {
+        if filled == buffer.len() {
+            // The decoder has checked the length that is announced.
+            buffer.resize(buffer.len() * 2, 0);
+        }
+        let count = match read(&mut buffer[filled..]) {
+            Ok(0) => return Err(AskError::Broken("it hung up".into())),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(AskError::Broken("it does not answer in time".into()));
+            }
+            Err(error) => return Err(AskError::Broken(format!("read its answer: {error}"))),
+        };
+        filled += count;
+        match decode(&buffer[..filled]) {
+            Ok(Some(answer)) => return Ok(answer),
+            Ok(None) => {}
+            Err(error) => return Err(AskError::Broken(format!("its answer makes no sense: {error}"))),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! One client's question and its answer, in either language (docs/protocol.md, 14). Owns what all sessions share; knows
+//! neither how connections come in nor how long the server lives.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::analyst::{Analyst, Job, Shared, os_string};
+use super::compose::Composed;
+use super::mail::Mailer;
+use super::pool::Pool;
+use crate::compiler_args;
+use crate::protocol::error::ProtocolError;
+use crate::protocol::include_query::{self, OldQuestion, Question};
+use crate::sys::process::FileIdentity;
+use crate::sys::{child, net};
+use crate::{log_error, log_info, log_warning};
+
+/// Silence of a client in the middle of its question, or while it does not take its answer, after which it is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(4);
+/// How long a question may take to come in: one that comes byte by byte keeps a thread busy.
+const QUESTION_TIME_MAX: Duration = Duration::from_secs(10);
+/// Bytes read at a time: a usual question in one go.
+const READ_BYTES: usize = 64 << 10;
+/// Processor-independent least number of analysts: one slow file system must not stop the others.
+const ANALYSTS_MIN: usize = 2;
+
+/// What a socket's clients speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Language {
+    /// Our own clients'.
+    Direct,
+    /// That of clients of distcc 3.4.
+    Old,
+}
+
+/// Answers questions.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) shared: Arc<Shared>,
+    analysts: Pool<Analyst>,
+    search_path: OsString,
+    mailer: Option<Mailer>,
+}
+
+impl Service {
+    /// A service with at most so many questions analysed at the same time.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        processors: usize,
+        search_path: OsString,
+        mailer: Option<Mailer>,
+    ) -> Service {
+        Service { shared, analysts: Pool::new(processors.max(ANALYSTS_MIN)), search_path, mailer }
+    }
+
+    /// Reads a client's question and answers it. An error is the connection's.
+    pub(super) fn serve(&self, stream: &mut UnixStream, language: Language) -> io::Result<()> {
+        net::set_silence_limit(stream.as_fd(), SILENCE_MAX)?;
+        match language {
+            Language::Direct => self.serve_direct(stream),
+            Language::Old => self.serve_old(stream),
+        }
+    }
+
+    fn serve_direct(&self, stream: &mut UnixStream) -> io::Result<()> {
+        let answer = match receive(stream, Question::decode)? {
+            Received::Nothing => return Ok(()),
+            Received::Question(question) => self.guarded(&question.argv, || {
+                let job = Job::of_question(&question)?;
+                self.with_analyst(|analyst| analyst.answer(&job))
+            }),
+            Received::Nonsense(error) => Err(error.to_string()),
+        };
+        match answer {
+            Ok(composed) => send_composed(stream, &composed),
+            Err(reason) => {
+                log_info!("no answer: {reason}");
+                let mut refusal = Vec::new();
+                include_query::encode_refusal(&reason, &mut refusal);
+                stream.write_all(&refusal)
+            }
+        }
+    }
+
+    fn serve_old(&self, stream: &mut UnixStream) -> io::Result<()> {
+        let answer = match receive(stream, OldQuestion::decode)? {
+            Received::Nothing => return Ok(()),
+            Received::Question(question) => self.guarded(&question.argv, || {
+                let job = self.old_job(&question)?;
+                self.with_analyst(|analyst| analyst.old_answer(&job))
+            }),
+            Received::Nonsense(error) => Err(error.to_string()),
+        };
+        let answer = answer.unwrap_or_else(|reason| {
+            // Such a client is not told why.
+            log_warning!("no answer, so it will be preprocessed: {reason}");
+            let mut none = Vec::new();
+            include_query::encode_old_answer(&[b""; 0], &mut none);
+            none
+        });
+        stream.write_all(&answer)
+    }
+
+    /// A client of 3.4 names its compiler only; which file that is depends on our own search path.
+    fn old_job(&self, question: &OldQuestion) -> Result<Job, String> {
+        let directory = PathBuf::from(os_string(&question.directory));
+        let argv: Vec<OsString> = question.argv.iter().map(|word| os_string(word)).collect();
+        let argv =
+            compiler_args::expand(&argv, &mut |file| std::fs::read(directory.join(Path::new(file))).ok());
+        let compiler = find_compiler(&argv[0], &directory, &self.search_path)
+            .ok_or_else(|| format!("no compiler {} on PATH", argv[0].display()))?;
+        Job::of_command(&argv, compiler, directory, &self.search_path)
+    }
+
+    fn with_analyst<T>(&self, work: impl FnOnce(&mut Analyst) -> Result<T, String>) -> Result<T, String> {
+        let mut analyst = self
+            .analysts
+            .lend(|| Analyst::new(Arc::clone(&self.shared)))
+            .ok_or("the include server is busy with questions that take too long")?;
+        work(&mut analyst)
+    }
+
+    /// Turns a bug that one command shows into the refusal of that command. The analyst at work is given up.
+    fn guarded<T>(&self, argv: &[Vec<u8>], work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+        panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+            let command = argv.join(&b' ');
+            let text = format!("internal error at the command: {}", String::from_utf8_lossy(&command));
+            log_error!("{text}");
+            if let Some(mailer) = &self.mailer {
+                mailer.send(&text);
+            }
+            Err("the include server has an internal error, see its messages".into())
+        })
+    }
+}
+
+/// What a client has sent.
+enum Received<T> {
+    Question(T),
+    /// It closed the connection without a word.
+    Nothing,
+    Nonsense(ProtocolError),
+}
+
+fn receive<T>(
+    stream: &UnixStream,
+    decode: impl Fn(&[u8]) -> Result<Option<T>, ProtocolError>,
+) -> io::Result<Received<T>> {
+    let deadline = Instant::now() + QUESTION_TIME_MAX;
+    let mut input = Vec::new();
+    loop {
+        let before = input.len();
+        input.resize(before + READ_BYTES, 0);
+        let count = net::read(stream.as_fd(), &mut input[before..])?;
+        input.truncate(before + count);
+        match decode(&input) {
+            Ok(Some(question)) => return Ok(Received::Question(question)),
+            Err(error) => return Ok(Received::Nonsense(error)),
+            Ok(None) if count == 0 && input.is_empty() => return Ok(Received::Nothing),
+            Ok(None) if count == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(None) if Instant::now() >= deadline => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(None) => {}
+        }
+    }
+}
+
+fn send_composed(stream: &mut UnixStream, composed: &Composed) -> io::Result<()> {
+    let sent = net::send_with_descriptor(stream.as_fd(), &composed.bytes, composed.arena.reader())?;
+    stream.write_all(&composed.bytes[sent..])
+}
+
+/// The compiler's file: not a link to a distcc, ours or 3.4's, such as masquerade directories hold.
+fn find_compiler(name: &OsStr, directory: &Path, search_path: &OsStr) -> Option<PathBuf> {
+    if name.as_bytes().contains(&b'/') {
+        return Some(directory.join(name));
+    }
+    let own = FileIdentity::of_own_executable();
+    let is_distcc = |path: &PathBuf| {
+        let real = std::fs::canonicalize(path).unwrap_or_default();
+        let is_named = real.file_name().is_some_and(|name| name.as_bytes().starts_with(b"distcc"));
+        is_named || own.is_some() && FileIdentity::of(path) == own
+    };
+    child::candidates(name, search_path).find(|path| !is_distcc(path))
+}
