@@ -203,6 +203,10 @@ impl Walk<'_> {
             .searcher
             .source(self.tree, source.as_bytes(), &mut trace)
             .ok_or_else(|| CannotAnalyse::new(format!("no source file {}", source.display())))?;
+        if self.searcher.nodes[root.0 as usize].system {
+            let source = source.display();
+            return Err(CannotAnalyse::new(format!("{source} is one of the compiler's own files")));
+        }
         self.note_trace(&trace);
         let trace = self.searcher.trace.clone();
         self.note_trace(&trace);
@@ -318,6 +322,7 @@ impl Walk<'_> {
             (_, Target::Computed(_)) => return None,
             (_, Target::Quote(name) | Target::Angle(name)) if name.is_empty() => return None,
             (Use::Embed, Target::Quote(name) | Target::Angle(name)) => (Mode::Embed(directory), name),
+            (Use::Assemble, Target::Quote(name) | Target::Angle(name)) => (Mode::Assemble(directory), name),
             (Use::IncludeNext, Target::Quote(name) | Target::Angle(name)) => (Mode::Next(directory), name),
             (Use::Include, Target::Quote(name)) => (Mode::Quote(directory), name),
             (Use::Include, Target::Angle(name)) => (Mode::Angle, name),
@@ -330,6 +335,10 @@ impl Walk<'_> {
         if let Some(precompiled) = answer.precompiled {
             let path = self.tree.path(precompiled).display();
             return Err(CannotAnalyse::new(format!("{path} is a precompiled header of this machine")));
+        }
+        if matches!(answer.mode, Mode::Assemble(_)) && !answer.hits.is_empty() {
+            let name = String::from_utf8_lossy(&answer.name);
+            return Err(CannotAnalyse::new(format!("{name} is assembler text, which may take in more")));
         }
         open.extend_from_slice(&answer.hits);
         self.headers.extend_from_slice(&answer.headers);

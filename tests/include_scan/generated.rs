@@ -132,16 +132,15 @@ fn content(closure: &Closure) -> impl PartialEq + std::fmt::Debug {
 
 #[test]
 fn random_trees_are_covered_whatever_is_done_to_them() {
-    const COMMANDS: [&str; 6] = [
+    const COMMANDS: [&str; 5] = [
         "clang -c -Ii -iquote q -isystem j -idirafter last -Ik main.c",
-        "clang -c -Il -Ij/l/ -Ii -isystem i -Iq/../k -Ilast -imacros s/b.h main.c",
         "gcc -c -Ii -iquote q -isystem j -idirafter last -Ik main.c",
         "gcc -c -Ij -I. -Ilast -include a.h main.c",
         "gcc -c -iquote. -Ii/s/.. -isystem i -Ilast main.c",
         "gcc -c -Il -Ij/l/ -Ii -Iq/../k -Ilast -imacros s/b.h main.c",
     ];
     let (mut compiled, mut tried) = (0, 0);
-    for seed in seeds(120) {
+    for seed in seeds(60) {
         let mut numbers = Numbers::of(seed);
         let tree = random_tree(&mut numbers);
         let command = numbers.pick(&COMMANDS);
@@ -264,7 +263,7 @@ fn no_text_hides_a_directive() {
     let tree = Tree::new(&[("a.h", ""), ("b.h", ""), ("c.h", "")]);
     let mut scanner = Scanner::new();
     let (mut compiled, mut tried) = (0, 0);
-    for seed in seeds(150) {
+    for seed in seeds(120) {
         let mut numbers = Numbers::of(seed);
         let text = random_soup(&mut numbers);
         tree.write("a.c", &text);
