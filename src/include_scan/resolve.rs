@@ -194,6 +194,11 @@ impl Searcher {
         })
     }
 
+    /// How many lookups and files it holds, which is what it takes of memory.
+    pub(super) fn size(&self) -> usize {
+        1 + self.lookups.len() + self.nodes.len() + self.headers.len()
+    }
+
     /// Whether the search directories are still those that were found.
     pub(super) fn is_current(&self, tree: &mut Tree) -> bool {
         !tree.any_changed_since(self.built, &self.trace.names)
