@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::answers::{Answers, Definitions};
-use super::directives::{Directives, Reference, Target, Use};
+use super::directives::Directives;
 use super::effort::{TOKENS_PER_UNIT_MAX, Unknown};
 use super::file_cache::FileCache;
 use super::memo::Memo;
+use super::reference::{Reference, Target, Use};
 use super::resolve::{LookupId, Mode, NodeId, Searcher};
 use super::search_path::{self, CommandText, SearchPath};
 use super::system_dirs::{Question, SystemViews};

@@ -4,41 +4,9 @@
 
 use std::collections::HashSet;
 
+use super::reference::{Reference, Target, Use};
 use super::strings::{self, Taken};
 use super::text::{self, Rules, Text, is_name_byte};
-
-/// How the file that is named will be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Use {
-    /// Read as source text: `#include`, `#import`; also `__has_include` and `#pragma GCC dependency`, which only ask.
-    Include,
-    /// `#include_next` and `__has_include_next`.
-    IncludeNext,
-    /// Read as bytes: `#embed`, `__has_embed`, and `.incbin` in assembler text.
-    Embed,
-    /// Read by the assembler: `.include`.
-    Assemble,
-}
-
-/// How the file is named.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Target {
-    /// `"name"`.
-    Quote(Box<[u8]>),
-    /// `<name>`.
-    Angle(Box<[u8]>),
-    /// Text that macro expansion turns into one of the others.
-    Computed(Box<[u8]>),
-}
-
-/// One reference to another file.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Reference {
-    /// What for.
-    pub(super) purpose: Use,
-    /// By what name.
-    pub(super) target: Target,
-}
 
 /// All that a file says.
 #[derive(Debug, Default)]
@@ -62,7 +30,8 @@ impl Directives {
         for rules in Rules::all() {
             if rules.are_within(matters) {
                 let text = Text { bytes, rules };
-                let mut scanner = Scanner { text, at: 0, line: Vec::new(), found, matters };
+                let mut scanner =
+                    Scanner { text, at: 0, line: Vec::new(), found, matters, unclosed: Vec::new() };
                 while scanner.at < bytes.len() {
                     scanner.logical_line();
                 }
@@ -126,6 +95,8 @@ struct Scanner<'a> {
     found: Directives,
     /// The rules by which the text could mean something else.
     matters: Rules,
+    /// Ends of raw strings that do not come any more: they are not looked for again.
+    unclosed: Vec<Vec<u8>>,
 }
 
 impl Scanner<'_> {
@@ -352,12 +323,28 @@ impl Scanner<'_> {
                 return;
             }
         }
-        let raw = self.text.raw_string_end(start).filter(|_| quote == b'"');
+        let raw = if quote == b'"' { self.raw_string_end(start) } else { None };
         self.matters.raw_strings |= raw.is_some();
         let raw = raw.filter(|_| self.text.rules.raw_strings);
         self.at = raw.unwrap_or_else(|| self.text.literal_end(start));
         if quote == b'"' {
             self.string(start);
+        }
+    }
+
+    /// Behind the raw string whose quote is at `start`, if it is one and has an end.
+    fn raw_string_end(&mut self, start: usize) -> Option<usize> {
+        let (close, content) = self.text.raw_string(start)?;
+        if self.unclosed.contains(&close) {
+            return None;
+        }
+        let rest = &self.text.bytes[content..];
+        match rest.windows(close.len()).position(|window| window == close) {
+            Some(length) => Some(content + length + close.len()),
+            None => {
+                self.unclosed.push(close);
+                None
+            }
         }
     }
 
