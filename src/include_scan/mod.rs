@@ -9,7 +9,7 @@
 //!   `system_headers` keeps those that servers must have too.
 //! - `macros` expands computed includes; `definition` and `tokens` are what it works with; `answers` remembers the results by
 //!   the definitions in `macro_index`; `effort` limits it all.
-//! - `file_cache` remembers what each file says, `directives` and `strings` find it in the text,
+//! - `file_cache` remembers what each file says, `directives` and `strings` find it in the text, as `reference`s;
 //!   `text` is the lowest layer.
 //! - `tree` is the file system, looked at no more than once in a query.
 //!
@@ -46,6 +46,7 @@ mod mail;
 mod memo;
 mod mirror;
 mod pool;
+mod reference;
 mod remembered;
 mod resolve;
 mod search_path;
