@@ -1,6 +1,7 @@
 //! The walk: from a command to everything its preprocessor could open. Owns all that is remembered between queries.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use super::answers::{Answers, Definitions};
 use super::directives::{Directives, Reference, Target, Use};
 use super::effort::{TOKENS_PER_UNIT_MAX, Unknown};
 use super::file_cache::FileCache;
+use super::memo::Memo;
 use super::resolve::{LookupId, Mode, NodeId, Searcher};
 use super::search_path::{self, CommandText, SearchPath};
 use super::system_dirs::{Question, SystemViews};
@@ -20,6 +22,8 @@ use crate::compiler_args::Language;
 
 /// After so many names everything is forgotten, so that a server that runs for weeks does not grow: about 1 GB.
 const NAMES_MAX: usize = 4_000_000;
+/// After so many names in remembered answers those are forgotten: about 100 MB.
+const REMEMBERED_NAMES_MAX: usize = 4_000_000;
 /// After so many search paths likewise: each has its own memory of what was found.
 const SEARCHERS_MAX: usize = 2_000;
 
@@ -48,6 +52,8 @@ pub struct Scanner {
     views: SystemViews,
     answers: Answers,
     searchers: HashMap<SearcherKey, Searcher>,
+    /// How many names the memos of all searchers hold.
+    remembered: usize,
 }
 
 impl Default for Scanner {
@@ -65,6 +71,7 @@ impl Scanner {
             views: SystemViews::default(),
             answers: Answers::default(),
             searchers: HashMap::new(),
+            remembered: 0,
         }
     }
 
@@ -73,7 +80,8 @@ impl Scanner {
         Counters { looks: self.tree.looks, reads: self.files.reads }
     }
 
-    /// Finds everything the preprocessor could open for a command.
+    /// Finds everything the preprocessor could open for a command. While nothing that matters to it has changed, the
+    /// answer to the same command is the same `Arc`.
     pub fn scan(&mut self, query: &Query<'_>) -> Result<Arc<Closure>, CannotAnalyse> {
         if self.tree.len() > NAMES_MAX || self.searchers.len() > SEARCHERS_MAX {
             *self = Scanner { files: FileCache::after(&self.files), ..Scanner::new() };
@@ -92,7 +100,14 @@ impl Scanner {
             language: query.compile.language(),
             path,
         };
-        let searcher = self.searcher(&key, query)?;
+        let mut searcher = self.searcher(&key, query)?;
+        let asked = (query.compile.source().to_owned(), text);
+        if let Some(memo) = searcher.memos.get_mut(&asked)
+            && let Some(closure) = memo.get(&mut self.tree, &self.files)
+        {
+            self.searchers.insert(key, searcher);
+            return Ok(closure);
+        }
         let mut walk = Walk {
             tree: &mut self.tree,
             files: &mut self.files,
@@ -105,10 +120,26 @@ impl Scanner {
             links: Vec::new(),
             left: Vec::new(),
         };
-        let outcome = walk.run(query, &text);
+        let outcome = walk.run(query, &asked.1).map(Arc::new);
         let searcher = walk.searcher;
-        self.searchers.insert(key, searcher);
-        outcome.map(Arc::new)
+        self.searchers.insert(key.clone(), searcher);
+        if let Ok(closure) = &outcome {
+            self.remember(&key, asked, Memo::new(&self.tree, &self.files, Arc::clone(closure)));
+        }
+        outcome
+    }
+
+    fn remember(&mut self, key: &SearcherKey, asked: (OsString, CommandText), memo: Memo) {
+        self.remembered += memo.size();
+        if self.remembered > REMEMBERED_NAMES_MAX {
+            self.searchers.values_mut().for_each(|searcher| searcher.memos.clear());
+            self.remembered = memo.size();
+        }
+        if let Some(searcher) = self.searchers.get_mut(key)
+            && let Some(before) = searcher.memos.insert(asked, memo)
+        {
+            self.remembered -= before.size();
+        }
     }
 
     /// The memory for a search path, taken out; a new one if its directories or the compiler have changed.

@@ -31,6 +31,8 @@ struct Known {
     reading: u64,
     /// `None` if the file was only looked at.
     directives: Option<Arc<Directives>>,
+    /// The last query that wanted it.
+    used: u32,
 }
 
 /// Directives by file.
@@ -71,6 +73,7 @@ impl FileCache {
         if let Some(known) = self.current(tree, file)
             && known.directives.is_some()
         {
+            known.used = tree.query();
             return Ok(known.reading);
         }
         let now = SystemTime::now();
@@ -84,42 +87,58 @@ impl FileCache {
         let state = FileState { signature, crc32: Some(crc32(&text)) };
         let directives = Some(Arc::new(Directives::of(&text)));
         self.unindexed.push(file);
-        Ok(self.remember(file, state, signature.is_settled(now), directives))
+        let known =
+            Known { state, settled: signature.is_settled(now), reading: 0, directives, used: tree.query() };
+        Ok(self.remember(file, known))
     }
 
     /// The same for a file that is not read as source: only whether it is still the same.
     pub(super) fn look(&mut self, tree: &Tree, file: EntryId, now: SystemTime) -> io::Result<u64> {
         if let Some(known) = self.current(tree, file) {
+            known.used = tree.query();
             return Ok(known.reading);
         }
         let signature = tree.signature(file).ok_or(io::ErrorKind::NotFound)?;
         let state = FileState { signature, crc32: None };
-        Ok(self.remember(file, state, signature.is_settled(now), None))
+        let known = Known {
+            state,
+            settled: signature.is_settled(now),
+            reading: 0,
+            directives: None,
+            used: tree.query(),
+        };
+        Ok(self.remember(file, known))
     }
 
-    fn current(&self, tree: &Tree, file: EntryId) -> Option<&Known> {
+    fn current(&mut self, tree: &Tree, file: EntryId) -> Option<&mut Known> {
+        self.reading(tree, file)?;
+        self.known.get_mut(file.index())?.as_mut()
+    }
+
+    /// The number of the last reading, if the file is still as it was then.
+    pub(super) fn reading(&self, tree: &Tree, file: EntryId) -> Option<u64> {
         let known = self.known(file)?;
-        (known.settled && tree.signature(file) == Some(known.state.signature)).then_some(known)
+        let is_same = known.settled && tree.signature(file) == Some(known.state.signature);
+        is_same.then_some(known.reading)
+    }
+
+    /// The number of the reading that this query has used, if it has used the file.
+    pub(super) fn used_in_query(&self, query: u32, file: EntryId) -> Option<u64> {
+        self.known(file).filter(|known| known.used == query).map(|known| known.reading)
     }
 
     fn known(&self, file: EntryId) -> Option<&Known> {
         self.known.get(file.index())?.as_ref()
     }
 
-    fn remember(
-        &mut self,
-        file: EntryId,
-        state: FileState,
-        settled: bool,
-        directives: Option<Arc<Directives>>,
-    ) -> u64 {
+    /// Keeps a reading and gives it its number.
+    fn remember(&mut self, file: EntryId, known: Known) -> u64 {
         if self.known.len() <= file.index() {
             self.known.resize_with(file.index() + 1, || None);
         }
         self.readings += 1;
-        let reading = self.readings;
-        self.known[file.index()] = Some(Known { state, settled, reading, directives });
-        reading
+        self.known[file.index()] = Some(Known { reading: self.readings, ..known });
+        self.readings
     }
 
     /// The state that a file was last seen in, and the number of that reading.

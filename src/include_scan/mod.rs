@@ -4,7 +4,7 @@
 //! Knows nothing of servers and hosts, of protocols only how a fingerprint is made, and starts no process but the
 //! compiler that is asked for its own directories. Reading order, from the question down to the bytes:
 //!
-//! - `closure` is the walk: [`Scanner::scan`] turns a [`Query`] into a [`Closure`].
+//! - `closure` is the walk: [`Scanner::scan`] turns a [`Query`] into a [`Closure`]; `memo` keeps it.
 //! - `search_path` reads the command; `system_dirs` asks the compiler; `resolve` finds names in directories;
 //!   `system_headers` keeps those that servers must have too.
 //! - `macros` expands computed includes; `definition` and `tokens` are what it works with; `answers` remembers the results by
@@ -43,6 +43,7 @@ mod file_cache;
 mod macro_index;
 mod macros;
 mod mail;
+mod memo;
 mod mirror;
 mod pool;
 mod remembered;

@@ -2,12 +2,13 @@
 //! last time. Knows no text of files and no macro.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::search_path::{Directory, SearchPath, absolute};
+use super::memo::Memo;
+use super::search_path::{CommandText, Directory, SearchPath, absolute};
 use super::system_dirs::SystemView;
 use super::system_headers::{HeaderId, SystemHeaders, is_below};
 use super::tree::{EntryId, Kind, ROOT, Trace, Tree};
@@ -108,6 +109,8 @@ pub(super) struct Searcher {
     by_place: HashMap<(EntryId, EntryId, bool), NodeId>,
     pub(super) lookups: Vec<Lookup>,
     by_name: HashMap<(Mode, bool), ByName>,
+    /// Whole answers, by source and command.
+    pub(super) memos: HashMap<(OsString, CommandText), Memo>,
 }
 
 impl Searcher {
@@ -185,6 +188,7 @@ impl Searcher {
             by_place: HashMap::new(),
             lookups: Vec::new(),
             by_name: HashMap::new(),
+            memos: HashMap::new(),
         })
     }
 

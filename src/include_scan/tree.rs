@@ -123,6 +123,8 @@ pub(super) struct Trace {
 pub(super) struct Tree {
     entries: Vec<Entry>,
     query: u32,
+    /// The names this query has looked at or relied on, parents first.
+    checked: Vec<EntryId>,
     states: u32,
     now: SystemTime,
     /// How many names were looked at in the file system since the tree was made.
@@ -131,8 +133,14 @@ pub(super) struct Tree {
 
 impl Tree {
     pub(super) fn new() -> Tree {
-        let mut tree =
-            Tree { entries: Vec::new(), query: 0, states: 1, now: SystemTime::UNIX_EPOCH, looks: 0 };
+        let mut tree = Tree {
+            entries: Vec::new(),
+            query: 0,
+            checked: Vec::new(),
+            states: 1,
+            now: SystemTime::UNIX_EPOCH,
+            looks: 0,
+        };
         tree.add(ROOT, Arc::from(Path::new("/")), false);
         tree
     }
@@ -140,6 +148,7 @@ impl Tree {
     /// Begins a query: from now on nothing known is believed without another look.
     pub(super) fn begin_query(&mut self, now: SystemTime) {
         self.query += 1;
+        self.checked.clear();
         self.now = now;
     }
 
@@ -181,11 +190,32 @@ impl Tree {
         }
     }
 
+    /// The names this query depends on so far, parents first.
+    pub(super) fn checked(&self) -> &[EntryId] {
+        &self.checked
+    }
+
+    /// Whether a name needs no look while its directory is the same.
+    pub(super) fn is_vouched_for(&self, id: EntryId) -> bool {
+        let entry = self.entry(id);
+        entry.kind == Kind::Missing || entry.packaged && entry.kind == Kind::File
+    }
+
+    /// The number of a directory's state: another one whenever its names may have changed.
+    pub(super) fn contents(&self, id: EntryId) -> u32 {
+        self.entry(id).contents
+    }
+
+    /// Whether a name has changed its kind after `query`, as far as was looked.
+    pub(super) fn changed_since(&self, query: u32, id: EntryId) -> bool {
+        self.entry(id).changed > query
+    }
+
     /// Whether any of the names has changed its kind after `query`. Looks where this query has not yet.
     pub(super) fn any_changed_since(&mut self, query: u32, names: &[EntryId]) -> bool {
         names.iter().any(|id| {
             self.check(*id);
-            self.entry(*id).changed > query
+            self.changed_since(query, *id)
         })
     }
 
@@ -263,7 +293,7 @@ impl Tree {
     }
 
     /// Makes sure that this query knows what a name is.
-    fn check(&mut self, id: EntryId) {
+    pub(super) fn check(&mut self, id: EntryId) {
         let entry = self.entry(id);
         if entry.checked == self.query {
             return;
@@ -272,12 +302,13 @@ impl Tree {
         if parent != id {
             self.check(parent);
         }
+        self.checked.push(id);
         let above = self.entry(parent);
         let (seen_in, in_directory) = (above.contents, above.kind == Kind::Directory);
         let query = self.query;
+        self.entries[id.0 as usize].checked = query;
+        let by_directory = self.is_vouched_for(id);
         let entry = &mut self.entries[id.0 as usize];
-        entry.checked = query;
-        let by_directory = entry.kind == Kind::Missing || entry.packaged && entry.kind == Kind::File;
         if by_directory && seen_in != 0 && entry.seen_in == seen_in {
             return;
         }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
 use distcc::include_scan::{Closure, Scanner};
 
@@ -100,7 +101,9 @@ fn what_was_read_is_known_by_its_number() {
     let mut scanner = Scanner::new();
     let mut scan = || tree.scan(&mut scanner, "gcc -c a.c").unwrap();
     let first = scan();
-    assert_eq!(first.files, scan().files, "nothing has changed");
+    let again = scan();
+    assert_eq!(first.files, again.files, "nothing has changed");
+    assert!(Arc::ptr_eq(&again, &scan()), "an answer that holds is the same answer");
     for file in &first.files {
         let metadata = fs::metadata(&file.real).unwrap();
         assert_eq!(file.modified, (metadata.mtime(), metadata.mtime_nsec() as u32));
