@@ -257,6 +257,28 @@ fn clients_that_misbehave_hurt_nobody_else() {
     sandbox.assert_clean();
 }
 
+/// A client of 3.4 sends the words of its command; their meaning is found here.
+#[test]
+fn commands_of_3_4_are_completed() {
+    let sandbox = Sandbox::new();
+    let directory = tree(&sandbox);
+    sandbox.write("p/words", "-I../inc");
+    let masquerade = sandbox.path("masquerade");
+    // A link to the other distcc.
+    let theirs = sandbox.path("theirs");
+    fs::create_dir(&theirs).unwrap();
+    symlink(require("distcc"), theirs.join("gcc")).unwrap();
+    let path = format!("{}:{}:/usr/bin:/bin", masquerade.display(), theirs.display());
+    let server = IncludeServer::of(&sandbox, IncludeServer::command(&sandbox, &[]).env("PATH", path));
+    symlink("/usr/bin/gcc", directory.join("mygcc")).unwrap();
+    for argv in [["gcc", "@words", "-c", "m.c"], ["./mygcc", "-I../inc", "-c", "m.c"]] {
+        let paths = server.ask_as_3_4(&directory, &argv);
+        assert!(paths.iter().any(|path| path.ends_with("inc/deep.h.lzo")), "{argv:?}: {paths:?}");
+    }
+    server.stop();
+    sandbox.assert_clean();
+}
+
 #[test]
 fn many_ask_at_once_and_all_are_told_the_same() {
     let sandbox = Sandbox::new();

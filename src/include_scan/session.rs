@@ -179,3 +179,60 @@ fn find_compiler(name: &OsStr, directory: &Path, search_path: &OsStr) -> Option<
     };
     child::candidates(name, search_path).find(|path| !is_distcc(path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::Aids;
+    use super::super::mirror::Mirror;
+    use super::super::statistics::Statistics;
+    use super::super::store::Store;
+    use super::*;
+    use std::sync::Mutex;
+
+    fn service() -> Service {
+        let aids = Aids {
+            force_directories: true,
+            observed: None,
+            statistics: false,
+            write_closure: false,
+            verify: false,
+        };
+        let shared = Shared {
+            aids,
+            store: Store::new().unwrap(),
+            mirror: Mutex::new(Mirror::new("/nonexistent".into())),
+            statistics: Mutex::new(Statistics::default()),
+            mailer: None,
+        };
+        Service::new(Arc::new(shared), 1, "/usr/bin:/bin".into())
+    }
+
+    #[test]
+    fn a_bug_costs_one_answer() {
+        let service = service();
+        for _ in 0..5 {
+            let outcome: Result<(), String> =
+                service.guarded(&[b"gcc".to_vec()], || service.with_analyst(|_| panic!("a bug, for a test")));
+            assert!(outcome.unwrap_err().contains("internal error"));
+        }
+        assert_eq!(service.with_analyst(|_| Ok(7)), Ok(7));
+    }
+
+    #[test]
+    fn a_question_that_comes_in_pieces_is_whole_at_the_end() {
+        let (mut client, server) = net::pair().unwrap();
+        let mut question = Vec::new();
+        OldQuestion::encode(b"/p", &["gcc", "-c", "a.c"], &mut question);
+        let writer = std::thread::spawn(move || {
+            for byte in question {
+                client.write_all(&[byte]).unwrap();
+            }
+        });
+        let Ok(Received::Question(question)) = receive(&server, OldQuestion::decode) else {
+            panic!("no question")
+        };
+        assert_eq!((question.directory.as_slice(), question.argv.len()), (b"/p".as_slice(), 3));
+        writer.join().unwrap();
+        assert!(matches!(receive(&server, OldQuestion::decode), Ok(Received::Nothing)));
+    }
+}
