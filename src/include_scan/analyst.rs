@@ -73,16 +73,10 @@ impl Job {
         argv: &[OsString],
         compiler: PathBuf,
         directory: PathBuf,
-        search_path: &OsStr,
+        search_path: OsString,
     ) -> Result<Job, String> {
         let variables = IncludeVariables::default();
-        Ok(Job {
-            compile: compile(argv)?,
-            compiler,
-            directory,
-            variables,
-            search_path: search_path.to_owned(),
-        })
+        Ok(Job { compile: compile(argv)?, compiler, directory, variables, search_path })
     }
 
     pub(super) fn compile(&self) -> &Compile {

@@ -1,7 +1,9 @@
 //! One client's question and its answer, in either language (docs/protocol.md, 14). Owns what all sessions share; knows
 //! neither how connections come in nor how long the server lives.
 
+use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -105,11 +107,10 @@ impl Service {
     fn old_job(&self, question: &OldQuestion) -> Result<Job, String> {
         let directory = PathBuf::from(os_string(&question.directory));
         let argv: Vec<OsString> = question.argv.iter().map(|word| os_string(word)).collect();
-        let argv =
-            compiler_args::expand(&argv, &mut |file| std::fs::read(directory.join(Path::new(file))).ok());
-        let compiler = find_compiler(&argv[0], &directory, &self.search_path)
+        let argv = compiler_args::expand(&argv, &mut |file| fs::read(directory.join(Path::new(file))).ok());
+        let (compiler, search_path) = find_compiler(&argv[0], &directory, &self.search_path)
             .ok_or_else(|| format!("no compiler {} on PATH", argv[0].display()))?;
-        Job::of_command(&argv, compiler, directory, &self.search_path)
+        Job::of_command(&argv, compiler, directory, search_path)
     }
 
     fn with_analyst<T>(&self, work: impl FnOnce(&mut Analyst) -> Result<T, String>) -> Result<T, String> {
@@ -166,18 +167,22 @@ fn send_composed(stream: &mut UnixStream, composed: &Composed) -> io::Result<()>
     stream.write_all(&composed.bytes[sent..])
 }
 
-/// The compiler's file: not a link to a distcc, ours or 3.4's, such as masquerade directories hold.
-fn find_compiler(name: &OsStr, directory: &Path, search_path: &OsStr) -> Option<PathBuf> {
+/// The compiler's file, and the search path without the directories where its name is a link to a distcc, ours or 3.4's:
+/// masquerade directories. A driver that found such a link under its own name would look for its parts beside it.
+fn find_compiler(name: &OsStr, directory: &Path, search_path: &OsStr) -> Option<(PathBuf, OsString)> {
     if name.as_bytes().contains(&b'/') {
-        return Some(directory.join(name));
+        return Some((directory.join(name), search_path.to_owned()));
     }
     let own = FileIdentity::of_own_executable();
-    let is_distcc = |path: &PathBuf| {
-        let real = std::fs::canonicalize(path).unwrap_or_default();
+    let is_distcc = |path: PathBuf| {
+        let Ok(real) = fs::canonicalize(&path) else { return false };
         let is_named = real.file_name().is_some_and(|name| name.as_bytes().starts_with(b"distcc"));
-        is_named || own.is_some() && FileIdentity::of(path) == own
+        is_named || own.is_some() && FileIdentity::of(&path) == own
     };
-    child::candidates(name, search_path).find(|path| !is_distcc(path))
+    let places = env::split_paths(search_path).filter(|place| !is_distcc(place.join(name)));
+    let search_path = env::join_paths(places).ok()?;
+    let compiler = child::candidates(name, &search_path).next()?;
+    Some((compiler, search_path))
 }
 
 #[cfg(test)]
