@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::strings;
+use super::strings::{self, Taken};
 use super::text::{self, Rules, Text, is_name_byte};
 
 /// How the file that is named will be used.
@@ -14,8 +14,10 @@ pub(super) enum Use {
     Include,
     /// `#include_next` and `__has_include_next`.
     IncludeNext,
-    /// Read as bytes: `#embed`, `__has_embed`, and `.incbin` or `.include` in assembler text.
+    /// Read as bytes: `#embed`, `__has_embed`, and `.incbin` in assembler text.
     Embed,
+    /// Read by the assembler: `.include`.
+    Assemble,
 }
 
 /// How the file is named.
@@ -363,13 +365,15 @@ impl Scanner<'_> {
     fn string(&mut self, start: usize) {
         let literal = &self.text.bytes[start..self.at];
         for file in strings::assembler_files(literal) {
-            match file {
-                Some(name) => {
-                    let target = Target::Quote(name.into());
-                    self.found.references.push(Reference { purpose: Use::Embed, target });
+            let (purpose, name) = match file {
+                Taken::Bytes(name) => (Use::Embed, name),
+                Taken::Text(name) => (Use::Assemble, name),
+                Taken::Unnamed => {
+                    self.found.has_unnamed_incbin = true;
+                    continue;
                 }
-                None => self.found.has_unnamed_incbin = true,
-            }
+            };
+            self.found.references.push(Reference { purpose, target: Target::Quote(name.into()) });
         }
         if let Some(pragma) = strings::pragma(literal) {
             self.pragma_text(&pragma);
@@ -407,7 +411,7 @@ fn balanced(text: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    /// References as text: `"a"`, `<a>` or `=a` for computed ones, after `n` for next and `e` for embedded.
+    /// References as text: `"a"`, `<a>` or `=a` for computed ones, after `n` for next `e` for embedded and `a` for assembled.
     fn references(text: &[u8]) -> String {
         let found = Directives::of(text);
         let shown = found.references.iter().map(|reference| {
@@ -415,6 +419,7 @@ mod tests {
                 Use::Include => "",
                 Use::IncludeNext => "n",
                 Use::Embed => "e",
+                Use::Assemble => "a",
             };
             let text = String::from_utf8_lossy;
             match &reference.target {
@@ -515,7 +520,7 @@ mod tests {
             ("int i; _Pragma(\"GCC dependency \\\"a.y\\\"\")", "\"a.y\""),
             ("#define D _Pragma ( \"GCC dependency <a.y> x\" )", "<a.y>"),
             ("asm(\".incbin \\\"a.bin\\\"\");", "e\"a.bin\""),
-            ("#define A asm(\"x; .include \\\"a.inc\\\"\")", "e\"a.inc\""),
+            ("#define A asm(\"x; .include \\\"a.inc\\\"\")", "a\"a.inc\""),
         ]);
         assert!(Directives::of(b"asm(\".incbin \" NAME);").has_unnamed_incbin);
         assert!(!Directives::of(b"puts(\"see .included\");").has_unnamed_incbin);

@@ -42,6 +42,11 @@ impl SystemHeaders {
         SystemHeaders { directories, by_name: HashMap::new(), known: Vec::new() }
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
     /// The header that a name means in a directory, whether it exists or not; `None` if that is no place of the
     /// compiler's.
     pub(super) fn named(&mut self, tree: &Tree, directory: EntryId, name: &[u8]) -> Option<HeaderId> {
