@@ -345,6 +345,22 @@ fn without_room_for_its_files_a_client_of_3_4_preprocesses() {
     sandbox.assert_clean();
 }
 
+#[test]
+fn files_that_somebody_removed_are_written_again() {
+    let sandbox = Sandbox::new();
+    let directory = tree(&sandbox);
+    let server = IncludeServer::start(&sandbox, &[]);
+    let ask = || server.ask_as_3_4(&directory, &["gcc", "-c", "m.c"]);
+    assert!(!ask().is_empty());
+    for entry in fs::read_dir(&server.mirror).unwrap() {
+        fs::remove_dir_all(entry.unwrap().path()).unwrap();
+    }
+    let paths = ask();
+    assert!(!paths.is_empty() && paths.iter().all(|path| fs::symlink_metadata(path).is_ok()), "{paths:?}");
+    server.stop();
+    sandbox.assert_clean();
+}
+
 /// A path that was a directory becomes a link out of the mirror, and a directory again: nothing may be written behind
 /// the link.
 #[test]

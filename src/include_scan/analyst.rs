@@ -169,6 +169,7 @@ impl Analyst {
         self.attempt(job, |analyst, closure| {
             let shared = Arc::clone(&analyst.shared);
             let mut mirror = lock(&shared.mirror);
+            mirror.refresh();
             if let Some(known) =
                 analyst.replies.get(closure).filter(|known| known.removals == mirror.removals)
             {
