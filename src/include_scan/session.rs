@@ -27,8 +27,8 @@ use crate::{log_info, log_warning};
 const SILENCE_MAX: Duration = Duration::from_secs(4);
 /// How long a question may take to come in: one that comes byte by byte keeps a thread busy.
 const QUESTION_TIME_MAX: Duration = Duration::from_secs(10);
-/// Bytes read at a time: a usual question in one go.
-const READ_BYTES: usize = 64 << 10;
+/// Bytes read at a time: a usual question, of two to four thousand, in one go.
+const READ_BYTES: usize = 16 << 10;
 /// Least number of analysts, however few processors there are: one slow file system must not stop the others.
 const ANALYSTS_MIN: usize = 2;
 
