@@ -214,7 +214,7 @@ fn trouble_is_mailed_and_not_for_ever() {
     );
     let mails = sandbox.path("mails");
     fs::create_dir(&mails).unwrap();
-    let script = format!("echo \"$@\" | cat - /dev/stdin > {}/mail.$$\n", mails.display());
+    let script = format!("{{ echo \"$@\"; cat; }} > {}/mail.$$\n", mails.display());
     sandbox.script("mailer/sendmail", &script);
     let path = format!("{}:/usr/bin:/bin", sandbox.path("mailer").display());
     let command = IncludeServer::command(&sandbox, &["--verify", "-e", "--email_bound=2"]);

@@ -73,16 +73,10 @@ impl Job {
         argv: &[OsString],
         compiler: PathBuf,
         directory: PathBuf,
-        search_path: &OsStr,
+        search_path: OsString,
     ) -> Result<Job, String> {
         let variables = IncludeVariables::default();
-        Ok(Job {
-            compile: compile(argv)?,
-            compiler,
-            directory,
-            variables,
-            search_path: search_path.to_owned(),
-        })
+        Ok(Job { compile: compile(argv)?, compiler, directory, variables, search_path })
     }
 
     pub(super) fn compile(&self) -> &Compile {
@@ -175,6 +169,7 @@ impl Analyst {
         self.attempt(job, |analyst, closure| {
             let shared = Arc::clone(&analyst.shared);
             let mut mirror = lock(&shared.mirror);
+            mirror.refresh();
             if let Some(known) =
                 analyst.replies.get(closure).filter(|known| known.removals == mirror.removals)
             {

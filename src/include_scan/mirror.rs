@@ -77,6 +77,16 @@ impl Mirror {
         Mirror { place, generations: Vec::new(), begun: 0, known: HashMap::new(), removals: 0, closed: false }
     }
 
+    /// Forgets generations that somebody has removed: a cleaner of old files, or of what a user who has logged out left in
+    /// memory.
+    pub(super) fn refresh(&mut self) {
+        let before = self.generations.len();
+        self.generations.retain(|generation| fs::symlink_metadata(&generation.root).is_ok());
+        if self.generations.len() < before {
+            self.removals += 1;
+        }
+    }
+
     /// The path of an entry, written if it is not there yet. `content` makes a file's compressed content; the result is
     /// `None` if it can not, because the file has changed.
     pub(super) fn entry(

@@ -123,6 +123,8 @@ fn serve(config: Config, ready: impl FnOnce()) -> Result<(), ExitCode> {
     let service = Service::new(shared, processors, config.search_path);
     let (active, last) = (AtomicUsize::new(0), AtomicU64::new(0));
     let threads = Arc::new(Threads { service, begin, active, last, user: process::user() });
+    // Also if this thread fails.
+    let leaving = Leaving(Arc::clone(&threads));
     sockets.start(&threads).map_err(internal)?;
     log_info!("listening on {}", config.socket.display());
     ready();
@@ -131,7 +133,7 @@ fn serve(config: Config, ready: impl FnOnce()) -> Result<(), ExitCode> {
     log_info!("the include server ends: {end}");
     drop(sockets);
     threads.farewell();
-    analyst::lock(&threads.service.shared.mirror).close();
+    drop(leaving);
     remove_pid_file(config.pid_file.as_deref());
     if config.times {
         print_times(begin);
@@ -330,6 +332,15 @@ impl Threads {
         while self.active.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+/// Removes the files for clients of 3.4 when dropped, while other threads may still run.
+struct Leaving(Arc<Threads>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        analyst::lock(&self.0.service.shared.mirror).close();
     }
 }
 
