@@ -165,12 +165,8 @@ impl Searcher {
         let Builder { tree, trace, .. } = builder;
         let users = || quote.iter().chain(&angle).chain(&after).chain(&embed);
         let system_directories = unique(system.iter().map(|place| place.directory));
-        let is_checked = |directory: &EntryId| {
-            system_directories.iter().any(|root| is_below(tree.path(*directory), tree.path(*root)))
-        };
-        let checked = users().map(|place| place.directory).filter(is_checked);
-        let checked = unique(checked.chain(system_directories.iter().copied()));
         let user_directories = unique(users().map(|place| place.directory));
+        let headers = SystemHeaders::new(tree, &user_directories, &system_directories);
         angle.extend(system);
         angle.extend(after);
         Some(Searcher {
@@ -183,7 +179,7 @@ impl Searcher {
             built: tree.query(),
             user_directories,
             system_directories,
-            headers: SystemHeaders::new(checked),
+            headers,
             absent_appeared,
             view,
             nodes: Vec::new(),
