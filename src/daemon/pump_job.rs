@@ -14,7 +14,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::compiler_args;
-use crate::daemon::compilers::installation;
 use crate::daemon::file_set::{Buffers, FileSet, Links, UNPACKED_BYTES_MAX};
 use crate::daemon::job::{AcceptedCommand, Place, RunningJob, Streams, Workshop, cannot_execute};
 use crate::daemon::memory::Share;
@@ -118,7 +117,7 @@ impl PumpJob {
         buffers: &mut Buffers,
     ) -> Result<(Child, Streams, Harvest), Obstacle> {
         let program = &self.command.program.path;
-        let exposure = workshop.exposure.with(&installation(program));
+        let exposure = workshop.exposures.of(program);
         let limits = Limits {
             bytes: UNPACKED_BYTES_MAX + u64::from(OBJECT_BYTES_MAX) + TEMPORARIES_BYTES_MAX,
             files: self.files.inodes() + NEW_FILES_MAX,
