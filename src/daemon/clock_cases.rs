@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::daemon::compilers::{Compilers, Policy};
 use crate::daemon::connection::{Connection, Context, Event, Limits, Next};
+use crate::daemon::exposures::Exposures;
 use crate::daemon::job::{PumpEnvironments, Workshop};
 use crate::daemon::memory::Memory;
 use crate::daemon::refusal::Refusal;
@@ -41,7 +42,7 @@ impl Trickle {
                 pump_environments: PumpEnvironments::default(),
                 memory: Memory::new(1 << 20),
                 trees: Memory::new(1 << 20),
-                exposure: Exposure::of_this_machine(),
+                exposures: Exposures::new(Exposure::of_this_machine()),
                 confines: false,
                 system_headers: SystemHeaders::default(),
                 path_maps: KnownMaps::default(),

@@ -108,32 +108,6 @@ impl Compilers {
     }
 }
 
-/// What a compiler needs of this machine beside the system's directories: its own, and the one above, which is where
-/// compilers look for the rest of their installation.
-pub fn installation(program: &Path) -> Vec<PathBuf> {
-    let followed = fs::canonicalize(program).ok();
-    let mut found = Vec::new();
-    for path in [Some(program), followed.as_deref()].into_iter().flatten() {
-        let directories = path.ancestors().skip(1).take(2).filter(|directory| is_shown(directory));
-        found.extend(directories.map(Path::to_path_buf));
-    }
-    found.dedup();
-    found
-}
-
-/// Whether compilers may see all of a directory because one of them lives there: not what is everybody's, or one
-/// user's, or the kernel's.
-fn is_shown(directory: &Path) -> bool {
-    const NEVER: [&str; 16] = [
-        "/", "/boot", "/dev", "/etc", "/home", "/media", "/mnt", "/proc", "/root", "/run", "/srv", "/sys",
-        "/tmp", "/var", "/var/lib", "/var/tmp",
-    ];
-    directory.is_absolute()
-        && !NEVER.iter().any(|never| directory == Path::new(never))
-        && directory.parent() != Some(Path::new("/home"))
-        && !["/dev", "/proc", "/sys"].iter().any(|never| directory.starts_with(never))
-}
-
 fn accept_masqueraded(requested: &OsStr, directories: &[PathBuf]) -> Result<(), Refusal> {
     let name = without_system_prefix(requested);
     if name.as_bytes().contains(&b'/') {
@@ -264,28 +238,6 @@ mod tests {
         assert_eq!(two.find(OsStr::new("/x/bin/cat")).unwrap().path, Path::new("/bin/cat"));
         assert!(two.find(OsStr::new("cat")).is_err());
         assert!(command_list(&dir.path().join("none"), 1).unwrap_err().contains("no compiler is allowed"));
-    }
-
-    #[test]
-    fn an_installation_is_no_more_than_the_compilers_own() {
-        for (program, expected) in [
-            ("/opt/x/bin/gcc", &["/opt/x/bin", "/opt/x"][..]),
-            ("/tmp/x/gcc", &["/tmp/x"]),
-            ("/tmp/gcc", &[]),
-            ("/home/u/bin/gcc", &["/home/u/bin"]),
-            ("/home/u/gcc", &[]),
-            ("/home/u/cross/bin/gcc", &["/home/u/cross/bin", "/home/u/cross"]),
-            ("/root/bin/gcc", &["/root/bin"]),
-            ("/gcc", &[]),
-            ("gcc", &[]),
-            ("/proc/self/cwd/x/gcc", &[]),
-        ] {
-            let expected: Vec<PathBuf> = expected.iter().map(PathBuf::from).collect();
-            assert_eq!(installation(Path::new(program)), expected, "{program}");
-        }
-        let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
-        symlink("/usr/bin/env", dir.path().join("cc")).unwrap();
-        assert!(installation(&dir.path().join("cc")).contains(&PathBuf::from("/usr/bin")));
     }
 
     #[test]

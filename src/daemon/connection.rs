@@ -284,6 +284,7 @@ impl Connection {
         let elapsed = context.now.duration_since(self.began).as_secs_f64();
         let rate = self.received as f64 / 1024.0 / elapsed.max(1e-6);
         log_info!("{} bytes received in {elapsed:.6}s, rate {rate:.0}kB/s", self.received);
+        self.summary.note_command(request.command());
         match (request, compares) {
             (Request::Plain(source), _) => {
                 if self.version.compresses() && source.bytes > 0 {

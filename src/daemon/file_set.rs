@@ -1,5 +1,5 @@
 //! The files of a pump job as they came: names and bodies still compressed, in memory while they are few, else in a
-//! nameless file; and how they become a tree. See "What a pump job's files are kept in" in docs/design-notes.md.
+//! nameless file; and how they become a tree.
 //!
 //! Knows paths and bytes; nothing of the protocol's order or of the compiler.
 
@@ -59,13 +59,14 @@ enum Content {
 }
 
 /// What becomes of links to absolute paths.
-#[derive(Clone, Copy, Debug)]
-pub enum Links<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
     /// They are true where the tree is the root. This machine's system directories are there already, so links to
     /// them are left out.
     AsSent,
-    /// The tree is below this directory, and so is what they lead to; but system directories are this machine's.
-    Below(&'a [u8]),
+    /// The tree is below another root: they are made relative, and lead to the same place of the tree. But system
+    /// directories are this machine's.
+    Relative,
 }
 
 /// Memory for unpacking that a thread uses again and again.
@@ -152,7 +153,7 @@ impl FileSet {
     pub fn unpack(
         &self,
         times: &[FileTime],
-        links: Links<'_>,
+        links: Links,
         unpacker: &mut Unpacker<'_>,
         buffers: &mut Buffers,
         share: &mut Share,
@@ -278,18 +279,23 @@ fn is_system_link(name: &[u8], target: &[u8]) -> bool {
     rest.len() < target.len() && name.strip_prefix(b"/").is_some_and(|path| !path.is_empty() && path == rest)
 }
 
-fn make_link(name: &[u8], target: &[u8], links: Links<'_>, unpacker: &mut Unpacker<'_>) -> io::Result<()> {
+fn make_link(name: &[u8], target: &[u8], links: Links, unpacker: &mut Unpacker<'_>) -> io::Result<()> {
     match links {
         Links::AsSent if is_system_link(name, target) => Ok(()),
-        Links::Below(_) if is_system_link(name, target) => {
+        Links::Relative if is_system_link(name, target) => {
             // Where the job has files of its own below it, those are what counts.
             let _ = unpacker.create_link(name, name);
             Ok(())
         }
-        Links::Below(root) if target.starts_with(b"/") => {
-            unpacker.create_link(name, &[root, target].concat())
+        Links::Relative if target.starts_with(b"/") => {
+            let parts = name.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
+            let mut relative = b"./".to_vec();
+            relative.extend(parts.skip(1).flat_map(|_| *b"../"));
+            let below = target.iter().position(|byte| *byte != b'/').unwrap_or(target.len());
+            relative.extend_from_slice(&target[below..]);
+            unpacker.create_link(name, &relative)
         }
-        Links::AsSent | Links::Below(_) => unpacker.create_link(name, target),
+        Links::AsSent | Links::Relative => unpacker.create_link(name, target),
     }
 }
 
@@ -329,7 +335,7 @@ mod tests {
         Ok(())
     }
 
-    fn unpack(files: &FileSet, root: &Path, links: Links<'_>, trees: &Memory) -> Result<(), Refusal> {
+    fn unpack(files: &FileSet, root: &Path, links: Links, trees: &Memory) -> Result<(), Refusal> {
         let root = JobRoot::of_directory(root).unwrap();
         let times = [FileTime { seconds: 1_000_000_000, nanoseconds: 7 }];
         let (mut buffers, mut share) = (Buffers::default(), Share::default());
@@ -338,8 +344,9 @@ mod tests {
 
     #[test]
     fn files_come_back_from_memory_and_from_the_disk() {
-        let noise: Vec<u8> =
-            (0..300_000u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let noise: Vec<u8> = (0..300_000u64)
+            .map(|number| (number.pow(3).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 29) as u8)
+            .collect();
         for bytes in [1 << 30, 100 << 10] {
             let memory = Memory::new(bytes);
             let mut files = FileSet::default();
@@ -360,8 +367,8 @@ mod tests {
             assert_eq!(fs::read_link(at("p/link")).unwrap(), Path::new("/p/sub"));
             assert!(!at("usr").exists());
             let below = directory();
-            unpack(&files, below.path(), Links::Below(b"/r"), &Memory::new(1 << 30)).unwrap();
-            assert_eq!(fs::read_link(below.path().join("p/link")).unwrap(), Path::new("/r/p/sub"));
+            unpack(&files, below.path(), Links::Relative, &Memory::new(1 << 30)).unwrap();
+            assert_eq!(fs::read(below.path().join("p/link/noise")).unwrap(), noise);
             assert_eq!(fs::read_link(below.path().join("usr/include")).unwrap(), Path::new("/usr/include"));
         }
     }

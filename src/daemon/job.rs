@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::compiler_args::{self, ServerCompile};
 use crate::daemon::compilers::{Compilers, Program};
+use crate::daemon::exposures::Exposures;
 use crate::daemon::file_set::Buffers;
 use crate::daemon::memory::Memory;
 use crate::daemon::plain_job::{JobFiles, PlainJob};
@@ -21,7 +22,6 @@ use crate::daemon::unpacked::KnownMaps;
 use crate::exit_code::ExitCode;
 use crate::protocol::peer_text::one_line;
 use crate::sys::child::{Child, Environment, Signal};
-use crate::sys::exposure::Exposure;
 use crate::sys::temp;
 
 /// What every job on this server has in common.
@@ -42,7 +42,7 @@ pub struct Workshop {
     /// What the unpacked files of jobs may take.
     pub trees: Memory,
     /// What of this machine confined compilers see.
-    pub exposure: Exposure,
+    pub exposures: Exposures,
     /// Whether compilers can be confined here. Without it, clients' files are unpacked below a private directory.
     pub confines: bool,
     /// What is known of this machine's system headers.

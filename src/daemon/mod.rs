@@ -19,6 +19,7 @@ pub mod pump_job;
 pub mod unpacked;
 
 pub mod debug_info;
+pub mod exposures;
 pub mod file_set;
 pub mod surroundings;
 pub mod system_headers;

@@ -8,13 +8,12 @@
 //! Knows files and compilers; nothing of the socket, the protocol's bytes or the other jobs.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::compiler_args;
-use crate::daemon::compilers::installation;
 use crate::daemon::file_set::{Buffers, FileSet, Links, UNPACKED_BYTES_MAX};
 use crate::daemon::job::{AcceptedCommand, Place, RunningJob, Streams, Workshop, cannot_execute};
 use crate::daemon::memory::Share;
@@ -89,7 +88,7 @@ impl PumpJob {
         let Files { times, directories, headers } = files;
         self.times = times;
         let program = self.command.program.path.clone();
-        (!headers.is_empty()).then(|| Question { program, directories, headers })
+        (!headers.is_empty()).then_some(Question { program, directories, headers })
     }
 
     /// Unpacks the files and starts the compiler.
@@ -118,18 +117,14 @@ impl PumpJob {
         buffers: &mut Buffers,
     ) -> Result<(Child, Streams, Harvest), Obstacle> {
         let program = &self.command.program.path;
-        let exposure = workshop.exposure.with(&installation(program));
+        let exposure = workshop.exposures.of(program);
         let limits = Limits {
             bytes: UNPACKED_BYTES_MAX + u64::from(OBJECT_BYTES_MAX) + TEMPORARIES_BYTES_MAX,
             files: self.files.inodes() + NEW_FILES_MAX,
         };
         let chamber = Chamber::open(&exposure, limits).map_err(|failure| self.obstacle(failure))?;
         let (argv, outputs) = self.words_and_outputs();
-        let share = self.fill(chamber.root(), &outputs, Links::AsSent, workshop, buffers)?;
-        for output in outputs.paths().filter(|output| exposure.covers(output)) {
-            // The server has a file of that name, which is not the compiler's to write: the job's own hides it.
-            let _ = chamber.root().unpacker().create_file(output.as_os_str().as_bytes(), b"", None);
-        }
+        let share = self.fill(chamber.root(), Some(&outputs), Links::AsSent, workshop, buffers)?;
         let streams = Streams::open()?;
         let environment = surroundings::environment(
             self.base_environment(workshop),
@@ -187,13 +182,13 @@ impl PumpJob {
         }
     }
 
-    /// Unpacks the files, and makes the directories that the compiler will look for. What it returns stands for the
-    /// memory this takes.
+    /// Unpacks the files, and makes what the compiler will look for: its directory, and those of outputs inside. What
+    /// it returns stands for the memory this takes.
     pub(super) fn fill(
         &self,
         root: &JobRoot,
-        outputs: &Outputs,
-        links: Links<'_>,
+        outputs: Option<&Outputs>,
+        links: Links,
         workshop: &Workshop,
         buffers: &mut Buffers,
     ) -> Result<Share, Refusal> {
@@ -205,10 +200,14 @@ impl PumpJob {
             let text = format!("make the working directory {}: {error}", self.directory.display());
             Refusal::new(ExitCode::ProtocolError, text)
         })?;
-        for output in outputs.paths() {
+        for output in outputs.into_iter().flat_map(Outputs::paths) {
             // If there can be none, the compiler will say so in its own words.
             let parent = output.parent().unwrap_or(Path::new("/"));
             let _ = unpacker.create_directory(parent.as_os_str().as_bytes());
+            // This machine may show a file there that is another user's and cannot be written to.
+            if fs::symlink_metadata(output).is_ok() {
+                let _ = unpacker.create_file(output.as_os_str().as_bytes(), b"", None);
+            }
         }
         Ok(share)
     }
@@ -245,7 +244,7 @@ impl Harvest {
         Output {
             object: open(&self.outputs.object),
             dependencies: self.outputs.dependencies.as_deref().and_then(open),
-            unpacked: self.unpacked.as_ref().map(|directory| unpacked::root_of(directory)),
+            unpacked: self.unpacked.as_ref().map(unpacked::root_of),
             stdout,
             stderr,
         }

@@ -18,7 +18,9 @@ use crate::log_info;
 use crate::protocol::limits::RequestLimits;
 use crate::protocol::packet::HEADER_BYTES;
 use crate::protocol::request::{BodyKind, RequestDecoder, RequestEvent};
-use crate::protocol::surroundings::{ENVIRONMENT_NAME, FILES_NAME, Files, decode_environment};
+use crate::protocol::surroundings::{
+    COMMAND_NAME, ENVIRONMENT_NAME, FILES_NAME, Files, decode_command, decode_environment,
+};
 use crate::protocol::{ProtocolError, Version, lzo};
 
 /// What the entries about a job may be, in bytes, as they travel and after unpacking: the times of as many files as
@@ -78,6 +80,16 @@ pub enum Request {
     Plain(Source),
     /// Of version 3.
     Pump(Box<PumpJob>),
+}
+
+impl Request {
+    /// The judged command.
+    pub fn command(&self) -> &AcceptedCommand {
+        match self {
+            Request::Plain(source) => source.job.command(),
+            Request::Pump(job) => job.command(),
+        }
+    }
 }
 
 /// Why a request is not received to its end.
@@ -224,7 +236,7 @@ impl Receiving {
                 if let Content::Files { job, surroundings } = &mut self.content
                     && let Some(entry) = surroundings.take()
                 {
-                    let question = understand(&entry, job)?;
+                    let question = understand(&entry, job, workshop)?;
                     self.question = question.or(self.question.take());
                 }
             }
@@ -275,7 +287,11 @@ impl Receiving {
 }
 
 /// Takes in what an entry says about the job; what it makes necessary to compare.
-fn understand(entry: &Surroundings, job: &mut PumpJob) -> Result<Option<Question>, Refusal> {
+fn understand(
+    entry: &Surroundings,
+    job: &mut PumpJob,
+    workshop: &Workshop,
+) -> Result<Option<Question>, Refusal> {
     let name = String::from_utf8_lossy(&entry.name);
     let bad = |error: ProtocolError| Refusal::new(error.exit_code(), format!("bad request: {name}: {error}"));
     let content = match entry.content.as_slice() {
@@ -289,6 +305,10 @@ fn understand(entry: &Surroundings, job: &mut PumpJob) -> Result<Option<Question
             let variables = decode_environment(&content).map_err(bad)?;
             let owned = |(name, value): (&'static str, &[u8])| (name, OsString::from_vec(value.to_vec()));
             job.variables = Some(variables.into_iter().map(owned).collect());
+            Ok(None)
+        }
+        COMMAND_NAME => {
+            job.command = AcceptedCommand::judge(decode_command(&content).map_err(bad)?, workshop)?;
             Ok(None)
         }
         FILES_NAME => Ok(job.take_surroundings(Files::decode(&content).map_err(bad)?)),

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::daemon::compilers::{self, Compilers, Policy};
 use crate::daemon::config::{Config, LogTarget, Mode};
 use crate::daemon::connection::Limits;
+use crate::daemon::exposures::Exposures;
 use crate::daemon::file_set::UNPACKED_BYTES_MAX;
 use crate::daemon::job::{PumpEnvironments, Workshop};
 use crate::daemon::memory::{Memory, SHARED_BYTES_MAX};
@@ -205,7 +206,7 @@ fn service(config: &Config, policy: Policy) -> Service {
         environment,
         memory: Memory::new(SHARED_BYTES_MAX),
         trees: Memory::new(trees),
-        exposure,
+        exposures: Exposures::new(exposure),
         confines,
         system_headers: SystemHeaders::default(),
         path_maps: KnownMaps::default(),

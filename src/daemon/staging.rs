@@ -12,7 +12,6 @@ use std::thread::{self, JoinHandle};
 
 use mio::Waker;
 
-use crate::daemon::compilers::installation;
 use crate::daemon::file_set::Buffers;
 use crate::daemon::job::{Job, RunningJob, Workshop};
 use crate::daemon::receiving::Source;
@@ -95,7 +94,7 @@ impl Work {
                 Staged::Unpacked(unpack(file).map(|()| Job::Plain(job)))
             }
             Work::Compare(question) => {
-                let exposure = workshop.exposure.with(&installation(&question.program));
+                let exposure = workshop.exposures.of(&question.program);
                 Staged::Compared(workshop.system_headers.compare(question, &exposure))
             }
             Work::Launch(job) => Staged::Launched(job.launch(workshop, &mut tools.buffers)),

@@ -8,9 +8,9 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::compiler_args::{PathMaps, Unpacked};
 use crate::daemon::file_set::{Buffers, Links};
@@ -19,8 +19,9 @@ use crate::daemon::pump_job::{Harvest, Outputs, PumpJob};
 use crate::daemon::refusal::Refusal;
 use crate::daemon::surroundings;
 use crate::exit_code::ExitCode;
-use crate::sys::child::{Child, Command, Environment, Group};
+use crate::sys::child::{Child, Command, Environment, Group, Signal};
 use crate::sys::job_root::JobRoot;
+use crate::sys::net::{self, Ready};
 use crate::sys::process::FileIdentity;
 use crate::sys::temp::TempDir;
 
@@ -30,7 +31,9 @@ const ROOT: &str = "root";
 const OBJECT: &str = "distccd.o";
 const DEPENDENCIES: &str = "distccd.d";
 /// What is read of a compiler's predefined macros, in bytes; there are some hundreds.
-const MACROS_BYTES_MAX: u64 = 1 << 20;
+const MACROS_BYTES_MAX: usize = 1 << 20;
+/// How long a compiler may take to name them; it takes some milliseconds.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// Compilers remembered; a machine has a dozen.
 const COMPILERS_MAX: usize = 256;
 
@@ -56,7 +59,8 @@ impl KnownMaps {
     }
 }
 
-/// Asks a compiler. Its status is not waited for: the loop collects it, and an answer that is none says enough.
+/// Asks a compiler. Its status is not waited for: the loop collects it, and an answer that is none says enough. What
+/// takes longer than [`ANSWER_TIME_MAX`] is ended.
 fn predefined_macros(program: &Path, environment: &Environment) -> io::Result<Vec<u8>> {
     let argv = [
         program.as_os_str(),
@@ -69,7 +73,7 @@ fn predefined_macros(program: &Path, environment: &Environment) -> io::Result<Ve
     let argv: Vec<OsString> = argv.map(OsStr::to_os_string).to_vec();
     let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
     let (mut reader, writer) = io::pipe()?;
-    Command {
+    let child = Command {
         program,
         argv: &argv,
         environment,
@@ -79,8 +83,18 @@ fn predefined_macros(program: &Path, environment: &Environment) -> io::Result<Ve
     }
     .spawn()?;
     drop(writer);
+    let give_up = Instant::now() + ANSWER_TIME_MAX;
     let mut macros = Vec::new();
-    (&mut reader).take(MACROS_BYTES_MAX).read_to_end(&mut macros)?;
+    let mut piece = [0; 16 << 10];
+    while macros.len() < MACROS_BYTES_MAX {
+        let has_come = !net::poll(&[(reader.as_fd(), Ready::Readable)], Some(give_up))?.is_empty();
+        let count = if has_come { reader.read(&mut piece)? } else { 0 };
+        if count == 0 {
+            break;
+        }
+        macros.extend_from_slice(&piece[..count]);
+    }
+    child.signal(Signal::Kill);
     Ok(macros)
 }
 
@@ -104,9 +118,7 @@ pub(super) fn launch(
     let root = directory.path().join(ROOT);
     fs::create_dir(&root).map_err(no_room)?;
     let tree = JobRoot::of_directory(&root).map_err(no_room)?;
-    let nowhere = Outputs { object: "/".into(), dependencies: None };
-    let links = Links::Below(root.as_os_str().as_bytes());
-    let share = job.fill(&tree, &nowhere, links, workshop, buffers)?;
+    let share = job.fill(&tree, None, Links::Relative, workshop, buffers)?;
 
     let inside = |path: &OsStr| {
         let mut made = root.clone().into_os_string();

@@ -234,6 +234,43 @@ pub fn job(script: &str) -> Vec<u8> {
     request(1, &["cc", "-c", "hello.c", "-o", "hello.o"], format!("{script}\n").as_bytes())
 }
 
+/// A request of version 3.
+#[derive(Clone)]
+pub struct PumpRequest {
+    head: Vec<u8>,
+    entries: Vec<Vec<u8>>,
+}
+
+impl PumpRequest {
+    pub fn new(directory: &str, argv: &[impl AsRef<str>]) -> PumpRequest {
+        let mut head = packet("DIST", 3, b"");
+        head.extend(body("CDIR", directory.as_bytes()));
+        head.extend(packet("ARGC", argv.len(), b""));
+        argv.iter().for_each(|word| head.extend(body("ARGV", word.as_ref().as_bytes())));
+        PumpRequest { head, entries: Vec::new() }
+    }
+
+    /// Adds an entry with this body, as it is.
+    pub fn packed(mut self, name: &str, content: &[u8]) -> PumpRequest {
+        self.entries.push([body("NAME", name.as_bytes()), body("FILE", content)].concat());
+        self
+    }
+
+    pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> PumpRequest {
+        let content = lzo::Compressor::new().compress(content.as_ref());
+        self.packed(name, &content)
+    }
+
+    pub fn link(mut self, name: &str, target: &str) -> PumpRequest {
+        self.entries.push([body("NAME", name.as_bytes()), body("LINK", target.as_bytes())].concat());
+        self
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        [self.head.as_slice(), &packet("NFIL", self.entries.len(), b""), &self.entries.concat()].concat()
+    }
+}
+
 /// An answer.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reply {
@@ -242,6 +279,8 @@ pub struct Reply {
     pub stderr: String,
     pub stdout: Vec<u8>,
     pub object: Vec<u8>,
+    /// Of version 3, after a success.
+    pub dependencies: Vec<u8>,
 }
 
 impl Reply {
@@ -263,7 +302,7 @@ fn read_number(stream: &mut impl Read, token: &str) -> io::Result<u32> {
 fn read_body(stream: &mut impl Read, token: &str, version: u32) -> io::Result<Vec<u8>> {
     let mut body = vec![0; read_number(stream, token)? as usize];
     stream.read_exact(&mut body)?;
-    if version == 2 && !body.is_empty() {
+    if version >= 2 && !body.is_empty() {
         body = lzo::decompress(&body, 1 << 30).unwrap();
     }
     Ok(body)
@@ -273,13 +312,17 @@ fn read_body(stream: &mut impl Read, token: &str, version: u32) -> io::Result<Ve
 pub fn read_reply(stream: &mut impl Read) -> io::Result<Reply> {
     let version = read_number(stream, "DONE")?;
     let status = read_number(stream, "STAT")?;
-    let reply = Reply {
+    let mut reply = Reply {
         version,
         status,
         stderr: text(&read_body(stream, "SERR", version)?),
         stdout: read_body(stream, "SOUT", version)?,
         object: read_body(stream, "DOTO", version)?,
+        dependencies: Vec::new(),
     };
+    if version == 3 && status == 0 {
+        reply.dependencies = read_body(stream, "DOTD", version)?;
+    }
     Ok(reply)
 }
 
