@@ -173,6 +173,53 @@ fn a_discrepancy_does_not_end_pump_mode_for_ever() {
     sandbox.finish([daemon]);
 }
 
+/// The include directories that variables name become options; compilers must not be able to tell.
+#[test]
+fn include_variables_mean_the_same_on_a_server() {
+    let sandbox = Sandbox::new();
+    let background = Background::of(&sandbox);
+    let daemon = sandbox.daemon().start();
+    sandbox.write("one/a.h", "#define A 1\nstatic int unused_a(int x) { }\n");
+    sandbox.write("two/a.h", "#define A 2\n#include_next <a.h>\n");
+    sandbox.write("two/b.h", "#define B 3\n#include <c.h>\n");
+    sandbox.write("c.h", "static int unused_c(void) { int y; }\n");
+    let source = "#include <a.h>\n#include \"b.h\"\nint f(int z) { return A + B; }\n";
+    ["t.c", "t.cc"].iter().for_each(|name| drop(sandbox.write(name, source)));
+    let cases = [
+        ("CPATH", "one:two:", "gcc -c t.c"),
+        ("CPATH", ":two:none:one", "gcc -isystem one -c t.c"),
+        ("CPATH", "two:one", "clang -idirafter one -I. -c t.c"),
+        ("C_INCLUDE_PATH", "one::two", "gcc -Itwo -c t.c"),
+        ("C_INCLUDE_PATH", "two:one:none:", "clang -c t.c"),
+        ("CPLUS_INCLUDE_PATH", "two::one", "g++ -c t.cc"),
+        ("CPLUS_INCLUDE_PATH", "two::one", "g++ -c t.c"),
+        ("CPLUS_INCLUDE_PATH", "one:two:", "clang++ -Ione -c t.cc"),
+    ];
+    for (variable, value, command) in cases {
+        let words: Vec<String> =
+            format!("{command} -g -Wall -Wextra -Wmissing-include-dirs -MD -o t.o -std=gnu++17")
+                .split(' ')
+                .filter(|word| !word.starts_with("-std") || command.contains("++"))
+                .map(str::to_owned)
+                .collect();
+        let results = |run: Run| {
+            let run = run.env(variable, value).env("DISTCC_NO_REWRITE_CROSS", "1").run();
+            assert_eq!(run.code(), 0, "{run}");
+            (run.err(), sandbox.read("t.o"), sandbox.read("t.d"))
+        };
+        let here = results(sandbox.command(&words[0]).args(&words[1..]));
+        let there = sandbox.distcc(&words).hosts(&pump_host(&daemon)).env("DISTCC_FALLBACK", "0");
+        let there = results(there.env_remove("DISTCC_PUMP").env("DISTCC_LOG", sandbox.path("log")));
+        assert_eq!(there.0, here.0, "{variable}={value} {command}");
+        assert!(there == here, "{variable}={value} {command}: another result");
+    }
+    let log = fs::read_to_string(sandbox.path("log")).unwrap();
+    assert_eq!(log.matches("lzo,cpp completed ok").count(), cases.len(), "{log}");
+    assert!(!log.contains("preprocessing"), "{log}");
+    background.end();
+    sandbox.finish([daemon]);
+}
+
 #[test]
 fn an_interrupt_at_the_terminal_does_not_reach_it() {
     let sandbox = with_source();

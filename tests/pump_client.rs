@@ -6,6 +6,7 @@ mod pump;
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 
 use pump::{FakeIncludeServer, FakeServer, Language, Received, Says, reply};
@@ -145,6 +146,51 @@ fn a_server_of_ours_is_told_the_surroundings() {
     let words: Vec<&str> = command.split('\0').collect();
     assert_eq!(words[1..], ["-flto", "-MD", "-c", "a.c", "-o", "a.o", ""]);
     assert_eq!(sandbox.read("a.d"), b"x: y\n");
+    sandbox.finish([]);
+}
+
+#[test]
+fn servers_are_told_how_wide_the_terminal_is() {
+    let sandbox = with_sources();
+    let server = FakeIncludeServer::start(&sandbox, Language::Direct, Says::AllFiles);
+    let target = FakeServer::start(|request| reply(request.version, 0, "", "object", None));
+    let distcc = sandbox.path("bin/distcc").display().to_string();
+    let send = |command: &str, columns: Option<&str>| -> (String, String) {
+        let script = format!("stty cols 61; {distcc} {command}");
+        let run =
+            sandbox.command("/usr/bin/script").args(["-qec", &script, "/dev/null"]).hosts(&target.host());
+        let run = columns.into_iter().fold(run, |run, columns| run.env("COLUMNS", columns));
+        let run = run.env("TERM", "dumb").env("DISTCC_NO_REWRITE_CROSS", "1");
+        assert_eq!(asking(run, &server).run().code(), 0, "{command}");
+        let request = target.received.lock().unwrap().pop().unwrap();
+        let variables = String::from_utf8_lossy(request.entry("/.distcc/environment").unwrap()).into_owned();
+        (request.argv[1..].join(" "), variables.split('\0').filter(|text| text.starts_with("COL")).collect())
+    };
+    assert_eq!(send("clang -c a.c", None).0, "-c a.c -fmessage-length=61 -o a.o");
+    assert_eq!(send("clang -c a.c -fmessage-length=7", None).0, "-c a.c -fmessage-length=7 -o a.o");
+    assert!(send("clang -c a.c", Some("99")).0.contains("-fmessage-length=99"));
+    assert_eq!(send("gcc -c a.c", None), ("-c a.c -o a.o".into(), "COLUMNS=61".into()));
+    assert_eq!(send("gcc -c a.c", Some("99")).1, "COLUMNS=99");
+    sandbox.finish([]);
+}
+
+#[test]
+fn a_refusal_that_comes_before_all_is_sent_is_heard() {
+    let sandbox = with_sources();
+    let server = FakeIncludeServer::start(&sandbox, Language::Direct, Says::AllFiles);
+    let noise: Vec<u8> =
+        (0..4_000_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    sandbox.write("noise.bin", noise);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = format!("127.0.0.1:{},lzo,cpp", listener.local_addr().unwrap().port());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.write_all(&reply(3, 113 << 8, "you are not on the list\n", "", None));
+            // Closes with most of the request unread.
+        }
+    });
+    let run = asking(gcc(&sandbox, "-c a.c").hosts(&host), &server).env("DISTCC_FALLBACK", "0").run();
+    assert!(run.code() == 113 && run.err().contains("not on the list"), "{run}");
     sandbox.finish([]);
 }
 

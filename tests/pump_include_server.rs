@@ -257,6 +257,28 @@ fn clients_that_misbehave_hurt_nobody_else() {
     sandbox.assert_clean();
 }
 
+/// A client of 3.4 sends the words of its command; their meaning is found here.
+#[test]
+fn commands_of_3_4_are_completed() {
+    let sandbox = Sandbox::new();
+    let directory = tree(&sandbox);
+    sandbox.write("p/words", "-I../inc");
+    let masquerade = sandbox.path("masquerade");
+    // A link to the other distcc.
+    let theirs = sandbox.path("theirs");
+    fs::create_dir(&theirs).unwrap();
+    symlink(require("distcc"), theirs.join("gcc")).unwrap();
+    let path = format!("{}:{}:/usr/bin:/bin", masquerade.display(), theirs.display());
+    let server = IncludeServer::of(&sandbox, IncludeServer::command(&sandbox, &[]).env("PATH", path));
+    symlink("/usr/bin/gcc", directory.join("mygcc")).unwrap();
+    for argv in [["gcc", "@words", "-c", "m.c"], ["./mygcc", "-I../inc", "-c", "m.c"]] {
+        let paths = server.ask_as_3_4(&directory, &argv);
+        assert!(paths.iter().any(|path| path.ends_with("inc/deep.h.lzo")), "{argv:?}: {paths:?}");
+    }
+    server.stop();
+    sandbox.assert_clean();
+}
+
 #[test]
 fn many_ask_at_once_and_all_are_told_the_same() {
     let sandbox = Sandbox::new();
@@ -320,6 +342,22 @@ fn without_room_for_its_files_a_client_of_3_4_preprocesses() {
     assert!(!server.ask_as_3_4(&directory, &["gcc", "-c", "m.c"]).is_empty());
     let run = server.stop();
     assert!(run.err().contains("files for clients of 3.4"), "{run}");
+    sandbox.assert_clean();
+}
+
+#[test]
+fn files_that_somebody_removed_are_written_again() {
+    let sandbox = Sandbox::new();
+    let directory = tree(&sandbox);
+    let server = IncludeServer::start(&sandbox, &[]);
+    let ask = || server.ask_as_3_4(&directory, &["gcc", "-c", "m.c"]);
+    assert!(!ask().is_empty());
+    for entry in fs::read_dir(&server.mirror).unwrap() {
+        fs::remove_dir_all(entry.unwrap().path()).unwrap();
+    }
+    let paths = ask();
+    assert!(!paths.is_empty() && paths.iter().all(|path| fs::symlink_metadata(path).is_ok()), "{paths:?}");
+    server.stop();
     sandbox.assert_clean();
 }
 

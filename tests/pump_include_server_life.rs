@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use support::include_server::{IncludeServer, direct};
-use support::{Sandbox, send_signal, wait_until};
+use support::{Sandbox, send_signal, tree_of, wait_until};
 
 fn is_alive(process: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
@@ -201,6 +201,35 @@ fn options_do_what_they_say() {
     assert!(run.out().contains("TRANSLATION_UNIT: m.c\nTIME: last "), "{run}");
     assert_eq!(run.err_lines_with(&format!("{header} was found at {header}")), 2, "{run}");
     assert_eq!(run.err_lines_with("--stat_reset_triggers is not needed"), 1, "{run}");
+    sandbox.assert_clean();
+}
+
+#[test]
+fn trouble_is_mailed_and_not_for_ever() {
+    let sandbox = Sandbox::new();
+    let directory = source(&sandbox);
+    let liar = sandbox.script(
+        "compilers/gcc",
+        "case \" $* \" in *\" -dM \"*) exec /usr/bin/gcc \"$@\";; esac\nexec /usr/bin/gcc \"$@\" -include /etc/hostname\n",
+    );
+    let mails = sandbox.path("mails");
+    fs::create_dir(&mails).unwrap();
+    let script = format!("{{ echo \"$@\"; cat; }} > {}/mail.$$\n", mails.display());
+    sandbox.script("mailer/sendmail", &script);
+    let path = format!("{}:/usr/bin:/bin", sandbox.path("mailer").display());
+    let command = IncludeServer::command(&sandbox, &["--verify", "-e", "--email_bound=2"]);
+    let command = command.env("PATH", path).env("DISTCC_EMAILLOG_WHOM_TO_BLAME", "me@here");
+    let server = IncludeServer::of(&sandbox, command);
+    for _ in 0..4 {
+        assert!(server.ask(&directory, &[liar.to_str().unwrap(), "-c", "m.c"]).is_err());
+    }
+    let sent = || tree_of(&mails).0.into_values().collect::<Vec<_>>();
+    wait_until("two mails", || sent().iter().filter(|mail| mail.ends_with(b"hostname\n")).count() == 2);
+    let mail = String::from_utf8(sent()[0].clone()).unwrap();
+    let head = "-oi -t\nTo: me@here\nSubject: distcc-pump include server email\n\n";
+    assert!(mail.starts_with(head) && mail.contains("/etc/hostname"), "{mail}");
+    server.stop();
+    assert_eq!(sent().len(), 2);
     sandbox.assert_clean();
 }
 

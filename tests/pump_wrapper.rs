@@ -177,6 +177,38 @@ fn the_command_has_the_standard_streams_and_the_server_none_of_them() {
 }
 
 #[test]
+fn clients_of_both_kinds_find_the_include_server() {
+    let sandbox = Sandbox::new();
+    sandbox.write("include/value.h", "#define VALUE 42\n");
+    sandbox.write("a.c", "#include \"value.h\"\nint value(void) { return VALUE; }\n");
+    let compile = ["gcc", "-Iinclude", "-c", "a.c", "-o", "a.o"];
+    sandbox.command("gcc").args(&compile[1..]).run().assert_quiet_success();
+    let local = sandbox.read("a.o");
+    let daemon = sandbox.daemon().start();
+    let log = sandbox.path("client.log");
+    for client in [sandbox.path("bin/distcc"), PathBuf::from(require("distcc"))] {
+        fs::remove_file(sandbox.work("a.o")).unwrap();
+        let _ = fs::remove_file(&log);
+        // With the variable for tests an include server that cannot be asked is an error.
+        let run = sandbox
+            .applet("pump")
+            .args([client.as_os_str()])
+            .args(compile)
+            .hosts(&format!("{},lzo,cpp", daemon.host()))
+            .env("DISTCC_TESTING_INCLUDE_SERVER", "1")
+            .env("DISTCC_FALLBACK", "0")
+            .env("DISTCC_LOG", &log)
+            .env("DISTCC_VERBOSE", "1")
+            .run();
+        let log = fs::read_to_string(&log).unwrap_or_default();
+        assert_eq!((run.code(), run.err().as_str()), (0, ""), "{run}\n{log}");
+        assert!(!log.contains(" -E "), "preprocessed here: {log}");
+        assert_eq!(sandbox.read("a.o"), local, "{}", client.display());
+    }
+    sandbox.finish([daemon]);
+}
+
+#[test]
 fn startup_prints_variables_and_shutdown_ends_what_they_name() {
     let sandbox = Sandbox::new();
     let startup = pump(&sandbox, ["--startup"]).run();

@@ -68,7 +68,8 @@ class IncludeServer:
         self.socket = self.variables.get("INCLUDE_SERVER_PORT")
         if started.returncode != 0 or not self.socket:
             self.meter.remove()
-            raise Failure(f"{self.peer.pump} --startup: {started.stderr.strip() or 'no variables'}")
+            said = started.stderr.strip() or "no variables"
+            raise Failure(f"{os.path.realpath(self.peer.pump)} --startup: {said} (Debian's is in the package distcc-pump)")
         self.meter.session = os.getsid(int(self.variables["INCLUDE_SERVER_PID"]))
         return self
 

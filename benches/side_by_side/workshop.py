@@ -93,7 +93,8 @@ class Workshop:
 
     def add_stub(self, canned):
         """A directory of stubs for every compiler; each answers with the object in the file `canned`."""
-        directory = self.make("stub")
+        # In a place of its own: a server takes the directory above a compiler's for what belongs to the compiler.
+        directory = self.make("stub/bin")
         source, program = self.path("stub.c"), os.path.join(directory, "stub")
         with open(source, "w") as file:
             file.write(STUB)

@@ -43,7 +43,7 @@ Environment (see man distcc for the rest):
 
 Host list: words separated by blanks, best first:
    localhost[/N]                  compile here, N at once
-   HOST[:PORT][/N][,lzo[,cpp]]    a distccd at HOST (port 3632); it preprocesses (,cpp)
+   HOST[:PORT][/N][,lzo[,cpp]]    a distccd (port 3632); ,cpp: it preprocesses
    [USER]@HOST[/N][:COMMAND]      through ssh
    --randomize  --localslots=N  --localslots_cpp=N
 

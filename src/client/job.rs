@@ -8,16 +8,15 @@
 //! conclude        keep the result; or blame the host and try the next; or compile here without blame
 //! ```
 
-use std::ffi::OsString;
 use std::fs;
-use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::client::commands::RemoteCommands;
 use crate::client::compiler::{Invocation, command_text};
 use crate::client::discrepancy;
+use crate::client::job_log;
 use crate::client::local::{self, Diagnostics};
 use crate::client::outcome::{Fault, judge_reply};
 use crate::client::pump::{Pump, Request};
@@ -25,6 +24,7 @@ use crate::client::remote::{self, Outputs, Reply, SendOptions};
 use crate::client::session::{LocalWork, Session};
 use crate::client::settings::Settings;
 use crate::client::source::{Preprocessing, Source};
+use crate::client::terminal;
 use crate::client::transport::{Connection, Opening};
 use crate::compiler_args::{self, Compile, Family, TextForm, Verdict};
 use crate::exit_code::ExitCode;
@@ -32,7 +32,7 @@ use crate::hosts::list::HostList;
 use crate::hosts::spec::{Host, Transport};
 use crate::monitor::state_file::Phase;
 use crate::protocol::Version;
-use crate::sys::{process, signal, temp};
+use crate::sys::{signal, temp};
 use crate::{log_debug, log_error, log_info, log_warning};
 
 /// After so many connection timeouts spent on hosts that failed, the job is compiled here: somebody waits for it.
@@ -75,7 +75,7 @@ pub fn run(mut invocation: Invocation, settings: &Settings) -> i32 {
             session.run_here(&argv, LocalWork::Preprocessor, Diagnostics::AsTheyCome)
         }
     };
-    log_usage(began, status);
+    job_log::usage(began, status);
     status
 }
 
@@ -84,38 +84,22 @@ fn scan(invocation: &mut Invocation, settings: &Settings) -> Result<Verdict, com
     let verdict = compiler_args::scan(&invocation.argv)?;
     invocation.argv = compiler_args::split_wp(&invocation.argv);
     let Verdict::Distribute(compile) = &verdict else { return Ok(verdict) };
-    let words = words_about_the_terminal(compile, settings);
-    if words.is_empty() {
+    let options = terminal::options(compile, settings);
+    if options.is_empty() {
         return Ok(verdict);
     }
-    invocation.argv.extend(words);
+    invocation.argv.extend(options);
     compiler_args::scan(&invocation.argv)
-}
-
-/// What a compiler would find out about our standard error, if that is a terminal.
-fn words_about_the_terminal(compile: &Compile, settings: &Settings) -> Vec<OsString> {
-    let mut words = Vec::new();
-    if !io::stderr().is_terminal() {
-        return words;
-    }
-    if settings.colour_allowed && !compile.chooses_colour() {
-        words.push("-fdiagnostics-color=always".into());
-    }
-    // gcc folds no lines by itself; clang's driver takes COLUMNS for the terminal's width, or asks it.
-    let is_clang = Family::of_name(compile.compiler()) == Family::Clang;
-    let is_chosen =
-        compile.argv().iter().any(|word| word.as_encoded_bytes().starts_with(b"-fmessage-length"));
-    if is_clang && !is_chosen {
-        let columns = settings.columns.or_else(|| process::terminal_columns(io::stderr().as_fd()));
-        words.extend(columns.map(|columns| format!("-fmessage-length={columns}").into()));
-    }
-    words
 }
 
 /// A compilation: on a host if one can be had, else here.
 fn distribute(session: &mut Session<'_>, compile: Compile) -> i32 {
     session.announce(compile.source());
     log_info!("compile from {} to {}", compile.source().display(), compile.output().display());
+    if let Some(name) = session.settings.hidden_options {
+        log_info!("running locally: {name} changes what compilers of this machine do");
+        return compile_here(session, &compile);
+    }
     let commands = match RemoteCommands::for_compile(session, &compile) {
         Ok(commands) => commands,
         Err(reason) => {
@@ -203,7 +187,7 @@ fn try_hosts(session: &mut Session<'_>, job: &RemoteJob<'_>, list: &HostList) ->
         if host.transport == Transport::Local {
             session.state.set(Phase::Compile, "localhost", lease.slot());
             let status = session.run_unslotted(&session.invocation.argv, Diagnostics::InOnePiece);
-            log_end(job.compile, "localhost", status);
+            job_log::end(job.compile, "localhost", status);
             return Ok(status);
         }
         let began = Instant::now();
@@ -212,7 +196,7 @@ fn try_hosts(session: &mut Session<'_>, job: &RemoteJob<'_>, list: &HostList) ->
         drop(lease);
         match result {
             Ok(reply) => {
-                log_reply(job, host, cargo.bytes(reply.version), &reply, began);
+                job_log::reply(job.compile, host, cargo.bytes(reply.version), &reply, began);
                 let _ = backoff.clear(host);
                 let spoken = cargo.spoken(&reply);
                 return conclude(session, job.compile, host, reply, &spoken);
@@ -415,7 +399,7 @@ fn conclude(
     log_info!("remote compilation of '{source}' failed, retrying locally");
     let argv = session.invocation.argv.clone();
     let (here, said) = session.run_and_hear(&argv, LocalWork::Command, Diagnostics::InOnePiece);
-    log_end(compile, "localhost", here);
+    job_log::end(compile, "localhost", here);
     let remote_code = reply.status.shell_code();
     if let Some(signal) = reply.status.signal() {
         let what = signal::description(signal);
@@ -442,7 +426,7 @@ fn conclude(
 fn compile_here(session: &mut Session<'_>, compile: &Compile) -> i32 {
     let argv = session.invocation.argv.clone();
     let status = session.run_here(&argv, LocalWork::Command, Diagnostics::InOnePiece);
-    log_end(compile, "localhost", status);
+    job_log::end(compile, "localhost", status);
     status
 }
 
@@ -473,38 +457,4 @@ fn show_all(spoken: &[u8], reply: &Reply) {
         let _ = io::stdout().write_all(&reply.stdout).and_then(|()| io::stdout().flush());
     }
     local::show(&[spoken, &reply.stderr].concat());
-}
-
-fn log_reply(job: &RemoteJob<'_>, host: &Host, bytes: u64, reply: &Reply, began: Instant) {
-    let name = job.compile.source().display();
-    let seconds = began.elapsed().as_secs_f64();
-    let rate = bytes as f64 / 1024.0 / seconds.max(1e-6);
-    log_info!("{bytes} bytes from {name} compiled on {} in {seconds:.4}s, rate {rate:.0}kB/s", host.name());
-    log_end(job.compile, &host.word, reply.status.shell_code());
-}
-
-/// How a compilation ended, in the words by which scripts count what was compiled where.
-fn log_end(compile: &Compile, host: &str, status: i32) {
-    let name = compile.source().display();
-    match status {
-        0 => log_info!("compile {name} on {host} completed ok"),
-        1 => log_info!("compile {name} on {host} failed"),
-        code => log_info!("compile {name} on {host} failed with exit code {code}"),
-    }
-}
-
-fn log_usage(began: Instant, status: i32) {
-    if !crate::log::enabled(crate::log::Level::Info) {
-        return;
-    }
-    let (own, children) = (process::usage_of_self(), process::usage_of_children());
-    let seconds = Duration::as_secs_f64;
-    log_info!("elapsed compilation time {:.6}s", began.elapsed().as_secs_f64());
-    log_info!(
-        "exit: code {status}; self: {:.6} user {:.6} sys; children: {:.6} user {:.6} sys",
-        seconds(&own.user),
-        seconds(&own.system),
-        seconds(&children.user),
-        seconds(&children.system)
-    );
 }

@@ -2,6 +2,7 @@
 
 pub mod job;
 
+pub mod job_log;
 pub mod outcome;
 pub mod session;
 
@@ -25,6 +26,7 @@ pub mod mail;
 pub mod notice;
 pub mod settings;
 pub mod stamp;
+pub mod terminal;
 
 /// The name this kind of machine goes by in compilers' names.
 pub const TRIPLE: &str = if cfg!(target_arch = "x86_64") {

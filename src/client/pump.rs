@@ -3,8 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +16,7 @@ use crate::client::include_server::{self, AskError, Patience};
 use crate::client::session::Session;
 use crate::client::settings::{self, Settings};
 use crate::client::stamp::Stamp;
+use crate::client::terminal;
 use crate::compiler_args::Compile;
 use crate::hosts::name_hash;
 use crate::hosts::spec::Host;
@@ -24,7 +24,7 @@ use crate::log_info;
 use crate::protocol::include_query::Question;
 use crate::protocol::lzo;
 use crate::protocol::surroundings;
-use crate::sys::process::{self, FileIdentity};
+use crate::sys::process::FileIdentity;
 
 /// How long a host whose system headers are others gets preprocessed text.
 const HEADERS_DIFFER_FOR: Duration = Duration::from_secs(300);
@@ -286,11 +286,8 @@ fn own_entries(here: &WorkingDirectory, command: &PumpCommand) -> Vec<(&'static 
     if let Some(written) = &here.written {
         surroundings::encode_variable("PWD", written.as_os_str().as_bytes(), &mut content);
     }
-    if !knows_width && io::stderr().is_terminal() {
-        // gcc asks standard input, wherever its messages go.
-        if let Some(columns) = process::terminal_columns(io::stdin().as_fd()) {
-            surroundings::encode_variable("COLUMNS", columns.to_string().as_bytes(), &mut content);
-        }
+    if let Some(columns) = terminal::columns().filter(|_| !knows_width) {
+        surroundings::encode_variable("COLUMNS", columns.to_string().as_bytes(), &mut content);
     }
     let mut entries = vec![(surroundings::ENVIRONMENT_NAME, lzo::store(&content))];
     if let Some(words) = &command.own_words {

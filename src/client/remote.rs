@@ -189,7 +189,13 @@ pub fn send_files(connection: &Connection, request: &Request) -> Result<(), Conv
     }
     let parts = iter::once(head.as_slice()).chain(request.files.parts());
     let mut parts: Vec<IoSlice> = parts.map(IoSlice::new).collect();
-    net::write_parts(connection.output(), &mut parts).map_err(ConversationError::Send)
+    match net::write_parts(connection.output(), &mut parts) {
+        // It closes before it has everything: its reply, or the lack of one, says why.
+        Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+            Ok(())
+        }
+        result => result.map_err(ConversationError::Send),
+    }
 }
 
 /// Receives the reply; the results go towards `outputs`. `on_first_byte` is told when the compiler is done.

@@ -25,6 +25,10 @@ const MAIL_RECIPIENT_DEFAULT: &str = "distcc-pump-errors";
 /// The longest time any of them can ask for, in seconds (about a year), so that adding it to a clock is safe.
 const SECONDS_MAX: i64 = 366 * 24 * 3600;
 
+/// Variables of gcc and clang that change what a command does, and that no server knows of.
+const HIDDEN_OPTIONS: [&str; 4] =
+    ["CCC_OVERRIDE_OPTIONS", "COMPILER_PATH", "GCC_COMPARE_DEBUG", "GCC_EXEC_PREFIX"];
+
 /// The client's environment.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -74,6 +78,8 @@ pub struct Settings {
     pub discrepancy_mail: Option<OsString>,
     /// DEPENDENCIES_OUTPUT or SUNPRO_DEPENDENCIES: compilers append to a file of this machine.
     pub names_dependency_file: bool,
+    /// The first variable that gives compilers options of its own, or other programs to run.
+    pub hidden_options: Option<&'static str>,
     /// PWD, true or not.
     pub working_directory: Option<PathBuf>,
     /// COLUMNS: the width of the user's terminal, if it says so.
@@ -120,6 +126,7 @@ impl Settings {
             }),
             names_dependency_file: env::var_os("DEPENDENCIES_OUTPUT").is_some()
                 || env::var_os("SUNPRO_DEPENDENCIES").is_some(),
+            hidden_options: HIDDEN_OPTIONS.into_iter().find(|name| env::var_os(name).is_some()),
             working_directory: non_empty("PWD").map(PathBuf::from),
             columns: env::var("COLUMNS")
                 .ok()

@@ -226,7 +226,8 @@ impl Compile {
         }
         if let Some(dependencies) = self.dependency_output(environment).filter(|wanted| !wanted.names_target)
         {
-            out.extend(["-MT".into(), dependencies.default_target]);
+            // Servers of 3.4 know no -MQ: they put the word itself into the file.
+            out.extend(["-MT".into(), dependency::quoted_for_make(&dependencies.default_target)]);
         }
         accepted_by_old_servers(out)
     }
@@ -389,6 +390,7 @@ pub(super) mod tests {
             ("gcc -MD -c m.c", "gcc -MD -c m.c -o m.o -MT m.o"),
             ("gcc -MD -S m.c", "gcc -MD -S m.c -o m.s -MT m.o"),
             ("gcc -MD -MF x -c m.c -o o/m.o", "gcc -MD -MF x -c m.c -o o/m.o -MT o/m.o"),
+            ("gcc -MD -c m.c -o m$.o", "gcc -MD -c m.c -o m$.o -MT m$$.o"),
             ("gcc -MD -MTx -c m.c", "gcc -MD -MT x -c m.c -o m.o"),
             ("gcc -MD -MQ x -c m.c", "gcc -MD -MQ x -c m.c -o m.o"),
             ("gcc -xc++ -c m.c -flto", "gcc -x c++ -c m.c --lto -o m.o"),

@@ -2,7 +2,7 @@
 //! nothing; knows nothing of what the file holds.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::option_table::{DependencyPart, Role};
 use super::scan::split_wp;
@@ -67,6 +67,24 @@ impl Request {
     }
 }
 
+/// A file's name as gcc and clang write it as a target, unless `-MT` gives it.
+pub(super) fn quoted_for_make(name: &OsStr) -> OsString {
+    let mut quoted = Vec::with_capacity(name.len());
+    let mut backslashes = 0;
+    for &byte in name.as_bytes() {
+        match byte {
+            // A backslash before a quoted blank would quote that quotation.
+            b' ' | b'\t' => quoted.extend(std::iter::repeat_n(b'\\', backslashes + 1)),
+            b'#' => quoted.push(b'\\'),
+            b'$' => quoted.push(b'$'),
+            _ => {}
+        }
+        quoted.push(byte);
+        backslashes = if byte == b'\\' { backslashes + 1 } else { 0 };
+    }
+    OsString::from_vec(quoted)
+}
+
 /// `FILE` or `FILE TARGET`.
 fn split_environment(value: &OsStr) -> (&OsStr, Option<&OsStr>) {
     let bytes = value.as_bytes();
@@ -109,6 +127,21 @@ pub fn implies_dependencies(argv: &[OsString]) -> bool {
 mod tests {
     use super::super::words::argv;
     use super::*;
+
+    #[test]
+    fn targets_are_quoted_as_compilers_quote_them() {
+        for (name, want) in [
+            ("a.o", "a.o"),
+            ("a b.o", r"a\ b.o"),
+            ("a\tb.o", "a\\\tb.o"),
+            ("a#b$c:d%e.o", r"a\#b$$c:d%e.o"),
+            (r"a\b.o", r"a\b.o"),
+            (r"a\ b.o", r"a\\\ b.o"),
+            (r"a\#b.o", r"a\\#b.o"),
+        ] {
+            assert_eq!(quoted_for_make(OsStr::new(name)), OsString::from(want), "{name}");
+        }
+    }
 
     #[test]
     fn a_servers_compiler_writes_dependencies_where_a_local_one_would() {

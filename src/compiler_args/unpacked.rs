@@ -137,7 +137,7 @@ impl ServerCompile {
     /// sanitizers report, in clang's record of its command line.
     fn records_paths(&self) -> Option<&OsStr> {
         const RECORDING: [(&[&str], &str); 4] = [
-            (&["-flto", "-emit-llvm"], "-fno-lto"),
+            (&["-flto", "--lto", "-emit-llvm"], "-fno-lto"),
             (&["-fsanitize="], "-fno-sanitize=all"),
             (&["-frecord-gcc-switches", "-frecord-command-line"], "-fno-record-gcc-switches"),
             (&["-grecord-command-line"], "-gno-record-command-line"),

@@ -11,12 +11,14 @@ use std::time::Instant;
 use super::aids;
 use super::compose::{self, Composed, bytes_of};
 use super::config::Aids;
+use super::mail::Mailer;
 use super::mirror::{self, Mirror, Version};
 use super::remembered::Remembered;
 use super::statistics::Statistics;
 use super::store::{Store, Stored};
 use super::{Closure, Counters, IncludeVariables, IncludedFile, Query, Scanner};
 use crate::compiler_args::{self, Compile, Verdict};
+use crate::log_error;
 use crate::protocol::include_query::{self, Question};
 use crate::protocol::lzo::Compressor;
 
@@ -30,6 +32,17 @@ pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) mirror: Mutex<Mirror>,
     pub(super) statistics: Mutex<Statistics>,
+    pub(super) mailer: Option<Mailer>,
+}
+
+impl Shared {
+    /// Reports what should not have happened.
+    pub(super) fn report(&self, trouble: &str) {
+        log_error!("{trouble}");
+        if let Some(mailer) = &self.mailer {
+            mailer.send(trouble);
+        }
+    }
 }
 
 /// A command to analyse, and where it would run.
@@ -60,16 +73,10 @@ impl Job {
         argv: &[OsString],
         compiler: PathBuf,
         directory: PathBuf,
-        search_path: &OsStr,
+        search_path: OsString,
     ) -> Result<Job, String> {
         let variables = IncludeVariables::default();
-        Ok(Job {
-            compile: compile(argv)?,
-            compiler,
-            directory,
-            variables,
-            search_path: search_path.to_owned(),
-        })
+        Ok(Job { compile: compile(argv)?, compiler, directory, variables, search_path })
     }
 
     pub(super) fn compile(&self) -> &Compile {
@@ -162,6 +169,7 @@ impl Analyst {
         self.attempt(job, |analyst, closure| {
             let shared = Arc::clone(&analyst.shared);
             let mut mirror = lock(&shared.mirror);
+            mirror.refresh();
             if let Some(known) =
                 analyst.replies.get(closure).filter(|known| known.removals == mirror.removals)
             {
@@ -224,7 +232,10 @@ impl Analyst {
         if aids.write_closure {
             aids::write_closure(job, closure)?;
         }
-        if aids.verify { aids::verify(job, closure, aids.write_closure) } else { Ok(()) }
+        if !aids.verify {
+            return Ok(());
+        }
+        aids::verify(job, closure, aids.write_closure).inspect_err(|wrong| self.shared.report(wrong))
     }
 
     /// The paths of everything in the mirror; `None` if a file has changed.

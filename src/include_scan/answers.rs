@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::directives::{Directives, Target};
+use super::directives::Directives;
 use super::effort::Unknown;
 use super::file_cache::FileCache;
 use super::macro_index::{self, MacroId};
 use super::macros::Expander;
+use super::reference::Target;
 use super::tree::EntryId;
 
 /// How many answers are kept for one expression: translation units differ in what is defined.

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::answers::{Answers, Definitions};
-use super::directives::{Directives, Reference, Target, Use};
+use super::directives::Directives;
 use super::effort::{TOKENS_PER_UNIT_MAX, Unknown};
 use super::file_cache::FileCache;
 use super::memo::Memo;
+use super::reference::{Reference, Target, Use};
 use super::resolve::{LookupId, Mode, NodeId, Searcher};
 use super::search_path::{self, CommandText, SearchPath};
 use super::system_dirs::{Question, SystemViews};
@@ -22,10 +23,10 @@ use crate::compiler_args::Language;
 
 /// After so many names everything is forgotten, so that a server that runs for weeks does not grow: about 1 GB.
 const NAMES_MAX: usize = 4_000_000;
+/// After so many lookups and files, in all search paths, those are forgotten: about 600 MB.
+const LOOKUPS_MAX: usize = 3_000_000;
 /// After so many names in remembered answers those are forgotten: about 100 MB.
 const REMEMBERED_NAMES_MAX: usize = 4_000_000;
-/// After so many search paths likewise: each has its own memory of what was found.
-const SEARCHERS_MAX: usize = 2_000;
 
 /// The work done since the scanner was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +53,9 @@ pub struct Scanner {
     views: SystemViews,
     answers: Answers,
     searchers: HashMap<SearcherKey, Searcher>,
-    /// How many names the memos of all searchers hold.
+    /// How many lookups and files the searchers hold, and how many names their memos. What is dropped in between still
+    /// counts.
+    held: usize,
     remembered: usize,
 }
 
@@ -71,6 +74,7 @@ impl Scanner {
             views: SystemViews::default(),
             answers: Answers::default(),
             searchers: HashMap::new(),
+            held: 0,
             remembered: 0,
         }
     }
@@ -83,8 +87,12 @@ impl Scanner {
     /// Finds everything the preprocessor could open for a command. While nothing that matters to it has changed, the
     /// answer to the same command is the same `Arc`.
     pub fn scan(&mut self, query: &Query<'_>) -> Result<Arc<Closure>, CannotAnalyse> {
-        if self.tree.len() > NAMES_MAX || self.searchers.len() > SEARCHERS_MAX {
+        if self.tree.len() > NAMES_MAX {
             *self = Scanner { files: FileCache::after(&self.files), ..Scanner::new() };
+        }
+        if self.held > LOOKUPS_MAX {
+            self.searchers.clear();
+            (self.held, self.remembered) = (0, 0);
         }
         if query.compile.is_preprocessed() {
             let source = query.compile.source().display();
@@ -108,6 +116,7 @@ impl Scanner {
             self.searchers.insert(key, searcher);
             return Ok(closure);
         }
+        let held = searcher.size();
         let mut walk = Walk {
             tree: &mut self.tree,
             files: &mut self.files,
@@ -122,6 +131,7 @@ impl Scanner {
         };
         let outcome = walk.run(query, &asked.1).map(Arc::new);
         let searcher = walk.searcher;
+        self.held += searcher.size() - held;
         self.searchers.insert(key.clone(), searcher);
         if let Ok(closure) = &outcome {
             self.remember(&key, asked, Memo::new(&self.tree, &self.files, Arc::clone(closure)));
@@ -203,6 +213,10 @@ impl Walk<'_> {
             .searcher
             .source(self.tree, source.as_bytes(), &mut trace)
             .ok_or_else(|| CannotAnalyse::new(format!("no source file {}", source.display())))?;
+        if self.searcher.nodes[root.0 as usize].system {
+            let source = source.display();
+            return Err(CannotAnalyse::new(format!("{source} is one of the compiler's own files")));
+        }
         self.note_trace(&trace);
         let trace = self.searcher.trace.clone();
         self.note_trace(&trace);
@@ -318,6 +332,7 @@ impl Walk<'_> {
             (_, Target::Computed(_)) => return None,
             (_, Target::Quote(name) | Target::Angle(name)) if name.is_empty() => return None,
             (Use::Embed, Target::Quote(name) | Target::Angle(name)) => (Mode::Embed(directory), name),
+            (Use::Assemble, Target::Quote(name) | Target::Angle(name)) => (Mode::Assemble(directory), name),
             (Use::IncludeNext, Target::Quote(name) | Target::Angle(name)) => (Mode::Next(directory), name),
             (Use::Include, Target::Quote(name)) => (Mode::Quote(directory), name),
             (Use::Include, Target::Angle(name)) => (Mode::Angle, name),
@@ -330,6 +345,10 @@ impl Walk<'_> {
         if let Some(precompiled) = answer.precompiled {
             let path = self.tree.path(precompiled).display();
             return Err(CannotAnalyse::new(format!("{path} is a precompiled header of this machine")));
+        }
+        if matches!(answer.mode, Mode::Assemble(_)) && !answer.hits.is_empty() {
+            let name = String::from_utf8_lossy(&answer.name);
+            return Err(CannotAnalyse::new(format!("{name} is assembler text, which may take in more")));
         }
         open.extend_from_slice(&answer.hits);
         self.headers.extend_from_slice(&answer.headers);

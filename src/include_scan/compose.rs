@@ -13,7 +13,7 @@ use crate::protocol::lzo::Compressor;
 use crate::protocol::request::{encode_file_header, encode_link};
 use crate::protocol::surroundings::{FILES_NAME, FileTime, encode_directory, encode_header, encode_time};
 
-/// The name of an empty file that makes a server create the directory it is in (manual of 3.4: "forcing technique").
+/// The name of an empty file that makes a server create the directory it is in.
 pub(super) const FORCING_NAME: &[u8] = b"forcing_technique_271828";
 /// How deep a server of 3.4 may keep its temporary directory: a link to a system directory climbs out of that.
 const SERVER_DEPTH_MAX: usize = 20;

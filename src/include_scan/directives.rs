@@ -4,39 +4,9 @@
 
 use std::collections::HashSet;
 
-use super::strings;
+use super::reference::{Reference, Target, Use};
+use super::strings::{self, Taken};
 use super::text::{self, Rules, Text, is_name_byte};
-
-/// How the file that is named will be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Use {
-    /// Read as source text: `#include`, `#import`; also `__has_include` and `#pragma GCC dependency`, which only ask.
-    Include,
-    /// `#include_next` and `__has_include_next`.
-    IncludeNext,
-    /// Read as bytes: `#embed`, `__has_embed`, and `.incbin` or `.include` in assembler text.
-    Embed,
-}
-
-/// How the file is named.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Target {
-    /// `"name"`.
-    Quote(Box<[u8]>),
-    /// `<name>`.
-    Angle(Box<[u8]>),
-    /// Text that macro expansion turns into one of the others.
-    Computed(Box<[u8]>),
-}
-
-/// One reference to another file.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Reference {
-    /// What for.
-    pub(super) purpose: Use,
-    /// By what name.
-    pub(super) target: Target,
-}
 
 /// All that a file says.
 #[derive(Debug, Default)]
@@ -60,7 +30,8 @@ impl Directives {
         for rules in Rules::all() {
             if rules.are_within(matters) {
                 let text = Text { bytes, rules };
-                let mut scanner = Scanner { text, at: 0, line: Vec::new(), found, matters };
+                let mut scanner =
+                    Scanner { text, at: 0, line: Vec::new(), found, matters, unclosed: Vec::new() };
                 while scanner.at < bytes.len() {
                     scanner.logical_line();
                 }
@@ -124,6 +95,8 @@ struct Scanner<'a> {
     found: Directives,
     /// The rules by which the text could mean something else.
     matters: Rules,
+    /// Ends of raw strings that do not come any more: they are not looked for again.
+    unclosed: Vec<Vec<u8>>,
 }
 
 impl Scanner<'_> {
@@ -350,7 +323,7 @@ impl Scanner<'_> {
                 return;
             }
         }
-        let raw = self.text.raw_string_end(start).filter(|_| quote == b'"');
+        let raw = if quote == b'"' { self.raw_string_end(start) } else { None };
         self.matters.raw_strings |= raw.is_some();
         let raw = raw.filter(|_| self.text.rules.raw_strings);
         self.at = raw.unwrap_or_else(|| self.text.literal_end(start));
@@ -359,17 +332,35 @@ impl Scanner<'_> {
         }
     }
 
+    /// Behind the raw string whose quote is at `start`, if it is one and has an end.
+    fn raw_string_end(&mut self, start: usize) -> Option<usize> {
+        let (close, content) = self.text.raw_string(start)?;
+        if self.unclosed.contains(&close) {
+            return None;
+        }
+        let rest = &self.text.bytes[content..];
+        match rest.windows(close.len()).position(|window| window == close) {
+            Some(length) => Some(content + length + close.len()),
+            None => {
+                self.unclosed.push(close);
+                None
+            }
+        }
+    }
+
     /// What the string from `start` on means to others than the compiler.
     fn string(&mut self, start: usize) {
         let literal = &self.text.bytes[start..self.at];
         for file in strings::assembler_files(literal) {
-            match file {
-                Some(name) => {
-                    let target = Target::Quote(name.into());
-                    self.found.references.push(Reference { purpose: Use::Embed, target });
+            let (purpose, name) = match file {
+                Taken::Bytes(name) => (Use::Embed, name),
+                Taken::Text(name) => (Use::Assemble, name),
+                Taken::Unnamed => {
+                    self.found.has_unnamed_incbin = true;
+                    continue;
                 }
-                None => self.found.has_unnamed_incbin = true,
-            }
+            };
+            self.found.references.push(Reference { purpose, target: Target::Quote(name.into()) });
         }
         if let Some(pragma) = strings::pragma(literal) {
             self.pragma_text(&pragma);
@@ -407,7 +398,7 @@ fn balanced(text: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    /// References as text: `"a"`, `<a>` or `=a` for computed ones, after `n` for next and `e` for embedded.
+    /// References as text: `"a"`, `<a>` or `=a` for computed ones, after `n` for next `e` for embedded and `a` for assembled.
     fn references(text: &[u8]) -> String {
         let found = Directives::of(text);
         let shown = found.references.iter().map(|reference| {
@@ -415,6 +406,7 @@ mod tests {
                 Use::Include => "",
                 Use::IncludeNext => "n",
                 Use::Embed => "e",
+                Use::Assemble => "a",
             };
             let text = String::from_utf8_lossy;
             match &reference.target {
@@ -515,7 +507,7 @@ mod tests {
             ("int i; _Pragma(\"GCC dependency \\\"a.y\\\"\")", "\"a.y\""),
             ("#define D _Pragma ( \"GCC dependency <a.y> x\" )", "<a.y>"),
             ("asm(\".incbin \\\"a.bin\\\"\");", "e\"a.bin\""),
-            ("#define A asm(\"x; .include \\\"a.inc\\\"\")", "e\"a.inc\""),
+            ("#define A asm(\"x; .include \\\"a.inc\\\"\")", "a\"a.inc\""),
         ]);
         assert!(Directives::of(b"asm(\".incbin \" NAME);").has_unnamed_incbin);
         assert!(!Directives::of(b"puts(\"see .included\");").has_unnamed_incbin);

@@ -14,9 +14,9 @@ use crate::checksum::crc32;
 
 /// The largest file that is read, in bytes: no source is as large, and a device never ends.
 const FILE_BYTES_MAX: u64 = 256 << 20;
-/// The most that one query may read, so that it ends within about half a second: a file takes 0.1 ms. The next query
+/// The most that one query may read, so that it ends within about half a second: a file of 10 kB takes 0.1 ms. The next query
 /// goes on from there.
-const FILES_PER_QUERY_MAX: u64 = 4_000;
+const FILES_PER_QUERY_MAX: u64 = 5_000;
 /// Likewise, in bytes.
 const BYTES_PER_QUERY_MAX: u64 = 200 << 20;
 /// How often a file is read anew because it changed while it was read.

@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use super::definition::Macro;
-use super::directives::Target;
 use super::effort::{DEPTH_MAX, RESULTS_MAX, TOKENS_BEFORE_SHORTCUT_MAX, TOKENS_MAX, Unknown};
+use super::reference::Target;
 use super::tokens::{Texts, Token};
 
 /// Macros that are different at each use: a name made of one is not known.

@@ -77,6 +77,16 @@ impl Mirror {
         Mirror { place, generations: Vec::new(), begun: 0, known: HashMap::new(), removals: 0, closed: false }
     }
 
+    /// Forgets generations that somebody has removed: a cleaner of old files, or of what a user who has logged out left in
+    /// memory.
+    pub(super) fn refresh(&mut self) {
+        let before = self.generations.len();
+        self.generations.retain(|generation| fs::symlink_metadata(&generation.root).is_ok());
+        if self.generations.len() < before {
+            self.removals += 1;
+        }
+    }
+
     /// The path of an entry, written if it is not there yet. `content` makes a file's compressed content; the result is
     /// `None` if it can not, because the file has changed.
     pub(super) fn entry(
@@ -237,4 +247,77 @@ pub(super) fn naming_line(path: &Arc<Path>) -> Vec<u8> {
     }
     line.extend_from_slice(b"\"\n");
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::temp::TempDir;
+    use std::path::Component;
+
+    fn path(mirror: &mut Mirror, name: &str, version: &Version) -> PathBuf {
+        let path = mirror.entry(name.as_bytes(), version, || Ok(None)).unwrap().unwrap();
+        PathBuf::from(OsStr::from_bytes(&path))
+    }
+
+    #[test]
+    fn the_root_has_three_components() {
+        let parent = TempDir::create(Path::new("/tmp"), "distcc_test", false).unwrap();
+        for place in [Path::new("/tmp"), parent.path()] {
+            let mut mirror = Mirror::new(place.to_owned());
+            let made = path(&mut mirror, "/p/forcing_technique_271828", &Version::Forcing);
+            let name: PathBuf =
+                made.components().filter(|part| *part != Component::RootDir).skip(3).collect();
+            assert_eq!(name, Path::new("p/forcing_technique_271828"), "{}", made.display());
+            drop(mirror);
+            assert!(!made.exists());
+        }
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_in_the_way_begins_a_generation_and_what_was_told_stays() {
+        let parent = TempDir::create(Path::new("/tmp"), "distcc_test", false).unwrap();
+        let mut mirror = Mirror::new(parent.path().to_owned());
+        let link = |target: &str| Version::Link(target.into());
+        let first = path(&mut mirror, "/p/l", &link("one"));
+        assert_eq!(path(&mut mirror, "/p/l", &link("one")), first);
+        let second = path(&mut mirror, "/p/l", &link("two"));
+        let below = path(&mut mirror, "/p/l/forcing_technique_271828", &Version::Forcing);
+        let beside = path(&mut mirror, "/p/k", &link("three"));
+        assert_eq!(fs::read_link(&first).unwrap(), Path::new("one"));
+        assert_eq!(fs::read_link(&second).unwrap(), Path::new("two"));
+        assert!(fs::symlink_metadata(below.parent().unwrap()).unwrap().is_dir());
+        assert_eq!(beside.parent(), below.parent().and_then(Path::parent), "only what is new is written");
+        mirror.close();
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+        assert!(mirror.entry(b"/p/l", &Version::Forcing, || Ok(None)).is_err(), "closed for good");
+    }
+
+    #[test]
+    fn old_generations_retire() {
+        let parent = TempDir::create(Path::new("/tmp"), "distcc_test", false).unwrap();
+        let mut mirror = Mirror::new(parent.path().to_owned());
+        let mut text = |number: usize| {
+            let path = path(&mut mirror, "/l", &Version::Link(number.to_string().into_bytes()));
+            for made in &mut mirror.generations {
+                made.followed = made.followed.map(|since| since - RETIREMENT);
+            }
+            (path, mirror.removals)
+        };
+        let first = text(0).0;
+        for number in 1..GENERATIONS_MAX {
+            assert_eq!(text(number).1, 0);
+        }
+        assert!(fs::symlink_metadata(&first).is_ok());
+        assert_eq!(text(GENERATIONS_MAX).1, 1);
+        assert!(fs::symlink_metadata(&first).is_err());
+        assert!(fs::read_dir(parent.path()).unwrap().count() <= 2);
+    }
+
+    #[test]
+    fn a_name_with_quotes_is_escaped() {
+        let path: Arc<Path> = Arc::from(Path::new("/p/a\"b\\c.h"));
+        assert_eq!(naming_line(&path), b"#line 1 \"/p/a\\\"b\\\\c.h\"\n");
+    }
 }

@@ -1,4 +1,4 @@
-//! The include analysis of pump mode: which files a preprocessor could open for one command. A conservative superset:
+//! The include analysis of pump mode, and its server: which files a preprocessor could open for one command. A conservative superset:
 //! conditionals are ignored, macros are expanded only where an `#include` needs it, and then in every way.
 //!
 //! Knows nothing of servers and hosts, of protocols only how a fingerprint is made, and starts no process but the
@@ -9,9 +9,17 @@
 //!   `system_headers` keeps those that servers must have too.
 //! - `macros` expands computed includes; `definition` and `tokens` are what it works with; `answers` remembers the results by
 //!   the definitions in `macro_index`; `effort` limits it all.
-//! - `file_cache` remembers what each file says, `directives` and `strings` find it in the text,
+//! - `file_cache` remembers what each file says, `directives` and `strings` find it in the text, as `reference`s;
 //!   `text` is the lowest layer.
 //! - `tree` is the file system, looked at no more than once in a query.
+//!
+//! Around it is the include server, from the process down to the files:
+//!
+//! - `server` is its life: sockets, threads, what ends it; `config` is what it is told; `session` is one client's question.
+//! - `analyst` makes an answer of a question: one scanner and what it remembers; `pool` lends analysts; `remembered` keeps what
+//!   was made of a closure.
+//! - `compose` writes the direct answer, over the bodies in `store`; `mirror` has the files for clients of 3.4.
+//! - `aids`, `statistics` and `mail` are for people with doubts.
 //!
 //! Everything remembered is checked against the file system in each query, so an answer is true for the moment it is
 //! given. Files below the compiler's own directories are walked, because they may include files of the user's, but
@@ -38,6 +46,7 @@ mod mail;
 mod memo;
 mod mirror;
 mod pool;
+mod reference;
 mod remembered;
 mod resolve;
 mod search_path;

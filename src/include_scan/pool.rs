@@ -1,15 +1,21 @@
 //! Lends out things that are costly to warm up and used by one at a time. Knows nothing of what they do.
 //!
-//! The warmest free one is lent, and another is made only when all have been busy for a while: so that memory and
-//! cold starts are not multiplied for nothing, and one long piece of work still does not stop the others.
+//! The warmest free one is lent, and another is made only when none came back for a while: so that memory and cold starts
+//! are not multiplied for nothing, and one long piece of work still does not stop the others.
+//!
+//! Who comes when one is free takes it, even if others were told of it and are still waking up: that wastes no time. Only
+//! who has waited for long goes first.
 
+use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long all may be busy before another is made: far longer than a warm answer takes.
+/// How long all may be busy without one coming back before another is made: far longer than a warm answer takes.
 const BUSY_TIME_MAX: Duration = Duration::from_millis(20);
+/// Who has waited for longer is not overtaken any more.
+const OVERTAKING_TIME_MAX: Duration = Duration::from_millis(1);
 /// How long a caller waits when no more may be made: whoever asks has something better to do by then.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -18,13 +24,16 @@ struct State<T> {
     /// The free ones, and how often each was lent.
     free: Vec<(u64, T)>,
     made: usize,
+    /// When one last came back.
+    returned: Instant,
+    /// Who waits, since when.
+    waiting: VecDeque<(Instant, Arc<Condvar>)>,
 }
 
 /// The pool.
 #[derive(Debug)]
 pub(super) struct Pool<T> {
     state: Mutex<State<T>>,
-    returned: Condvar,
     most: usize,
 }
 
@@ -40,35 +49,72 @@ pub(super) struct Lease<'a, T> {
 impl<T> Pool<T> {
     /// A pool of at most so many.
     pub(super) fn new(most: usize) -> Pool<T> {
-        let state = Mutex::new(State { free: Vec::new(), made: 0 });
-        Pool { state, returned: Condvar::new(), most }
+        let waiting = VecDeque::new();
+        Pool {
+            state: Mutex::new(State { free: Vec::new(), made: 0, returned: Instant::now(), waiting }),
+            most,
+        }
     }
 
     /// Borrows one, making it if that is better than to wait; `None` if all are busy for too long.
     pub(super) fn lend(&self, make: impl FnOnce() -> T) -> Option<Lease<'_, T>> {
         let begin = Instant::now();
+        let told = Arc::new(Condvar::new());
         let mut state = self.lock();
+        if let Some((uses, thing)) = state.take(begin, &told) {
+            return Some(Lease { pool: self, uses, thing: Some(thing) });
+        }
+        state.waiting.push_back((begin, Arc::clone(&told)));
         loop {
-            let warmest = (0..state.free.len()).max_by_key(|at| state.free[*at].0);
-            if let Some(at) = warmest {
-                let (uses, thing) = state.free.swap_remove(at);
-                return Some(Lease { pool: self, uses: uses + 1, thing: Some(thing) });
-            }
+            let now = Instant::now();
+            let waited = now.duration_since(begin);
+            let stuck = now.duration_since(state.returned.max(begin));
             let may_make = state.made < self.most;
-            let waited = begin.elapsed();
-            if state.made == 0 || may_make && waited >= BUSY_TIME_MAX {
+            if state.made == 0 || may_make && stuck >= BUSY_TIME_MAX {
                 state.made += 1;
+                state.forget(&told);
                 drop(state);
                 return Some(Lease { pool: self, uses: 1, thing: Some(make()) });
             }
-            let limit = if may_make { BUSY_TIME_MAX } else { WAIT_MAX };
-            let left = limit.checked_sub(waited).filter(|left| !left.is_zero())?;
-            state = self.returned.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            if waited >= WAIT_MAX {
+                state.forget(&told);
+                return None;
+            }
+            let left = if may_make { BUSY_TIME_MAX - stuck } else { WAIT_MAX - waited };
+            state = told.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            if let Some((uses, thing)) = state.take(Instant::now(), &told) {
+                state.forget(&told);
+                return Some(Lease { pool: self, uses, thing: Some(thing) });
+            }
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> State<T> {
+    /// The warmest free one, unless somebody else has waited for it for too long.
+    fn take(&mut self, now: Instant, own: &Arc<Condvar>) -> Option<(u64, T)> {
+        let is_overtaking = self.waiting.front().is_some_and(|(since, told)| {
+            !Arc::ptr_eq(told, own) && now.duration_since(*since) > OVERTAKING_TIME_MAX
+        });
+        let warmest = (0..self.free.len()).max_by_key(|at| self.free[*at].0).filter(|_| !is_overtaking)?;
+        let (uses, thing) = self.free.swap_remove(warmest);
+        Some((uses + 1, thing))
+    }
+
+    fn forget(&mut self, own: &Arc<Condvar>) {
+        self.waiting.retain(|(_, told)| !Arc::ptr_eq(told, own));
+        // There may be another one for the next.
+        self.tell();
+    }
+
+    fn tell(&self) {
+        if let Some((_, told)) = self.waiting.front().filter(|_| !self.free.is_empty()) {
+            told.notify_one();
+        }
     }
 }
 
@@ -93,8 +139,8 @@ impl<T> Drop for Lease<'_, T> {
             Some(thing) if !thread::panicking() => state.free.push((self.uses, thing)),
             _ => state.made -= 1,
         }
-        drop(state);
-        self.pool.returned.notify_one();
+        state.returned = Instant::now();
+        state.tell();
     }
 }
 
@@ -131,6 +177,27 @@ mod tests {
             drop(first);
             assert_eq!(waiting.join().unwrap(), 1, "one that is returned is better than a new one");
         });
+    }
+
+    #[test]
+    fn a_pool_in_constant_use_stays_small_and_serves_all() {
+        let pool = Pool::new(4);
+        let longest = thread::scope(|scope| {
+            let work = || {
+                let mut longest = Duration::ZERO;
+                for _ in 0..300 {
+                    let begin = Instant::now();
+                    let _lease = pool.lend(|| ()).unwrap();
+                    longest = longest.max(begin.elapsed());
+                    thread::sleep(Duration::from_micros(50));
+                }
+                longest
+            };
+            let threads: Vec<_> = (0..6).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).max().unwrap()
+        });
+        assert_eq!(pool.lock().made, 1, "the longest wait was {longest:?}");
+        assert!(pool.lock().waiting.is_empty());
     }
 
     #[test]

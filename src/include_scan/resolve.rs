@@ -25,6 +25,8 @@ pub(super) enum Mode {
     Next(EntryId),
     /// Bytes: in every directory, and the working directory.
     Embed(EntryId),
+    /// Assembler text: likewise.
+    Assemble(EntryId),
 }
 
 /// A file, reached through a directory: what its own quoted includes mean depends on both.
@@ -58,8 +60,8 @@ pub(super) struct LookupId(u32);
 /// A name that was looked for.
 #[derive(Debug)]
 pub(super) struct Lookup {
-    mode: Mode,
-    name: Box<[u8]>,
+    pub(super) mode: Mode,
+    pub(super) name: Box<[u8]>,
     /// The including file's directory, as text.
     base: Arc<Path>,
     /// A precompiled form of the header would be used instead.
@@ -163,12 +165,8 @@ impl Searcher {
         let Builder { tree, trace, .. } = builder;
         let users = || quote.iter().chain(&angle).chain(&after).chain(&embed);
         let system_directories = unique(system.iter().map(|place| place.directory));
-        let is_checked = |directory: &EntryId| {
-            system_directories.iter().any(|root| is_below(tree.path(*directory), tree.path(*root)))
-        };
-        let checked = users().map(|place| place.directory).filter(is_checked);
-        let checked = unique(checked.chain(system_directories.iter().copied()));
         let user_directories = unique(users().map(|place| place.directory));
+        let headers = SystemHeaders::new(tree, &user_directories, &system_directories);
         angle.extend(system);
         angle.extend(after);
         Some(Searcher {
@@ -181,7 +179,7 @@ impl Searcher {
             built: tree.query(),
             user_directories,
             system_directories,
-            headers: SystemHeaders::new(checked),
+            headers,
             absent_appeared,
             view,
             nodes: Vec::new(),
@@ -190,6 +188,11 @@ impl Searcher {
             by_name: HashMap::new(),
             memos: HashMap::new(),
         })
+    }
+
+    /// How many lookups and files it holds, which is what it takes of memory.
+    pub(super) fn size(&self) -> usize {
+        1 + self.lookups.len() + self.nodes.len() + self.headers.len()
     }
 
     /// Whether the search directories are still those that were found.
@@ -255,8 +258,8 @@ impl Searcher {
         let lookup = &self.lookups[id.0 as usize];
         let (name, minds_precompiled) = (lookup.name.clone(), lookup.minds_precompiled);
         let places = self.places(lookup.mode, &lookup.base, name.first() == Some(&b'/'));
-        let everywhere = matches!(lookup.mode, Mode::Next(_) | Mode::Embed(_));
-        let embedded = matches!(lookup.mode, Mode::Embed(_));
+        let embedded = matches!(lookup.mode, Mode::Embed(_) | Mode::Assemble(_));
+        let everywhere = embedded || matches!(lookup.mode, Mode::Next(_));
         let mut trace = Trace::default();
         let mut hits = Vec::new();
         let mut headers = Vec::new();
@@ -304,7 +307,7 @@ impl Searcher {
         match mode {
             Mode::Angle => {}
             Mode::Quote(directory) | Mode::Next(directory) => places.push(place(directory, base)),
-            Mode::Embed(directory) => {
+            Mode::Embed(directory) | Mode::Assemble(directory) => {
                 places.extend([place(directory, base), place(self.working, &self.working_text)]);
             }
         }
@@ -312,7 +315,7 @@ impl Searcher {
             places.extend_from_slice(&self.quote);
         }
         places.extend_from_slice(&self.angle);
-        if let Mode::Embed(_) = mode {
+        if let Mode::Embed(_) | Mode::Assemble(_) = mode {
             places.extend_from_slice(&self.embed);
         }
         places

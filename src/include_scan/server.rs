@@ -54,15 +54,10 @@ pub fn run(config: Config) -> Result<(), ExitCode> {
             ExitCode::DistccFailed
         }
     };
-    // Before standard input is let go: it may be this descriptor.
-    let build = config.end_of_build.map(process::duplicate_descriptor).transpose().map_err(|error| {
-        log_error!("--exit-on-eof: {error}");
-        ExitCode::BadArguments
-    })?;
     if config.foreground {
         write_pid_file(&config, std::process::id())?;
         process::forget_standard_input(false).map_err(fault("open /dev/null"))?;
-        return serve(config, build, || {});
+        return serve(config, || {});
     }
     let (mut ready, tell) = io::pipe().map_err(fault("make a pipe"))?;
     match process::fork().map_err(fault("fork"))? {
@@ -76,7 +71,7 @@ pub fn run(config: Config) -> Result<(), ExitCode> {
         Fork::Child => {
             drop(ready);
             process::forget_standard_input(true).map_err(fault("leave the terminal"))?;
-            serve(config, build, move || {
+            serve(config, move || {
                 let _ = (&tell).write_all(b"\n");
             })
         }
@@ -102,7 +97,7 @@ struct Threads {
     user: u32,
 }
 
-fn serve(config: Config, build: Option<OwnedFd>, ready: impl FnOnce()) -> Result<(), ExitCode> {
+fn serve(config: Config, ready: impl FnOnce()) -> Result<(), ExitCode> {
     let begin = Instant::now();
     let internal = |error: io::Error| {
         log_error!("start the include server: {error}");
@@ -111,6 +106,10 @@ fn serve(config: Config, build: Option<OwnedFd>, ready: impl FnOnce()) -> Result
     process::raise_descriptor_limit();
     // Before any thread, so that all have the signals blocked.
     let signals = SignalFile::open(&[SIGTERM, SIGINT, SIGHUP]).map_err(internal)?;
+    let build = config.end_of_build.map(process::duplicate_descriptor).transpose().map_err(|error| {
+        log_error!("--exit-on-eof: {error}");
+        ExitCode::BadArguments
+    })?;
     mirror::remove_stale(&config.mirror);
     let sockets = Sockets::bind(&config.socket)?;
     let shared = Arc::new(Shared {
@@ -118,12 +117,14 @@ fn serve(config: Config, build: Option<OwnedFd>, ready: impl FnOnce()) -> Result
         store: Store::new().map_err(internal)?,
         mirror: Mutex::new(Mirror::new(config.mirror)),
         statistics: Mutex::new(Statistics::default()),
+        mailer: config.mail.map(|mail| Mailer::new(mail, &config.search_path)),
     });
-    let mailer = config.mail.map(|mail| Mailer::new(mail, &config.search_path));
     let processors = process::processors_online();
-    let service = Service::new(shared, processors, config.search_path, mailer);
+    let service = Service::new(shared, processors, config.search_path);
     let (active, last) = (AtomicUsize::new(0), AtomicU64::new(0));
     let threads = Arc::new(Threads { service, begin, active, last, user: process::user() });
+    // Also if this thread fails.
+    let leaving = Leaving(Arc::clone(&threads));
     sockets.start(&threads).map_err(internal)?;
     log_info!("listening on {}", config.socket.display());
     ready();
@@ -132,7 +133,7 @@ fn serve(config: Config, build: Option<OwnedFd>, ready: impl FnOnce()) -> Result
     log_info!("the include server ends: {end}");
     drop(sockets);
     threads.farewell();
-    analyst::lock(&threads.service.shared.mirror).close();
+    drop(leaving);
     remove_pid_file(config.pid_file.as_deref());
     if config.times {
         print_times(begin);
@@ -331,6 +332,15 @@ impl Threads {
         while self.active.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+/// Removes the files for clients of 3.4 when dropped, while other threads may still run.
+struct Leaving(Arc<Threads>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        analyst::lock(&self.0.service.shared.mirror).close();
     }
 }
 

@@ -1,7 +1,9 @@
 //! One client's question and its answer, in either language (docs/protocol.md, 14). Owns what all sessions share; knows
 //! neither how connections come in nor how long the server lives.
 
+use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -13,22 +15,21 @@ use std::time::{Duration, Instant};
 
 use super::analyst::{Analyst, Job, Shared, os_string};
 use super::compose::Composed;
-use super::mail::Mailer;
 use super::pool::Pool;
 use crate::compiler_args;
 use crate::protocol::error::ProtocolError;
 use crate::protocol::include_query::{self, OldQuestion, Question};
 use crate::sys::process::FileIdentity;
 use crate::sys::{child, net};
-use crate::{log_error, log_info, log_warning};
+use crate::{log_info, log_warning};
 
 /// Silence of a client in the middle of its question, or while it does not take its answer, after which it is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(4);
 /// How long a question may take to come in: one that comes byte by byte keeps a thread busy.
 const QUESTION_TIME_MAX: Duration = Duration::from_secs(10);
-/// Bytes read at a time: a usual question in one go.
-const READ_BYTES: usize = 64 << 10;
-/// Processor-independent least number of analysts: one slow file system must not stop the others.
+/// Bytes read at a time: a usual question, of two to four thousand, in one go.
+const READ_BYTES: usize = 16 << 10;
+/// Least number of analysts, however few processors there are: one slow file system must not stop the others.
 const ANALYSTS_MIN: usize = 2;
 
 /// What a socket's clients speak.
@@ -46,18 +47,12 @@ pub(super) struct Service {
     pub(super) shared: Arc<Shared>,
     analysts: Pool<Analyst>,
     search_path: OsString,
-    mailer: Option<Mailer>,
 }
 
 impl Service {
     /// A service with at most so many questions analysed at the same time.
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        processors: usize,
-        search_path: OsString,
-        mailer: Option<Mailer>,
-    ) -> Service {
-        Service { shared, analysts: Pool::new(processors.max(ANALYSTS_MIN)), search_path, mailer }
+    pub(super) fn new(shared: Arc<Shared>, processors: usize, search_path: OsString) -> Service {
+        Service { shared, analysts: Pool::new(processors.max(ANALYSTS_MIN)), search_path }
     }
 
     /// Reads a client's question and answers it. An error is the connection's.
@@ -112,11 +107,10 @@ impl Service {
     fn old_job(&self, question: &OldQuestion) -> Result<Job, String> {
         let directory = PathBuf::from(os_string(&question.directory));
         let argv: Vec<OsString> = question.argv.iter().map(|word| os_string(word)).collect();
-        let argv =
-            compiler_args::expand(&argv, &mut |file| std::fs::read(directory.join(Path::new(file))).ok());
-        let compiler = find_compiler(&argv[0], &directory, &self.search_path)
+        let argv = compiler_args::expand(&argv, &mut |file| fs::read(directory.join(Path::new(file))).ok());
+        let (compiler, search_path) = find_compiler(&argv[0], &directory, &self.search_path)
             .ok_or_else(|| format!("no compiler {} on PATH", argv[0].display()))?;
-        Job::of_command(&argv, compiler, directory, &self.search_path)
+        Job::of_command(&argv, compiler, directory, search_path)
     }
 
     fn with_analyst<T>(&self, work: impl FnOnce(&mut Analyst) -> Result<T, String>) -> Result<T, String> {
@@ -132,10 +126,7 @@ impl Service {
         panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
             let command = argv.join(&b' ');
             let text = format!("internal error at the command: {}", String::from_utf8_lossy(&command));
-            log_error!("{text}");
-            if let Some(mailer) = &self.mailer {
-                mailer.send(&text);
-            }
+            self.shared.report(&text);
             Err("the include server has an internal error, see its messages".into())
         })
     }
@@ -176,16 +167,77 @@ fn send_composed(stream: &mut UnixStream, composed: &Composed) -> io::Result<()>
     stream.write_all(&composed.bytes[sent..])
 }
 
-/// The compiler's file: not a link to a distcc, ours or 3.4's, such as masquerade directories hold.
-fn find_compiler(name: &OsStr, directory: &Path, search_path: &OsStr) -> Option<PathBuf> {
+/// The compiler's file, and the search path without the directories where its name is a link to a distcc, ours or 3.4's:
+/// masquerade directories. A driver that found such a link under its own name would look for its parts beside it.
+fn find_compiler(name: &OsStr, directory: &Path, search_path: &OsStr) -> Option<(PathBuf, OsString)> {
     if name.as_bytes().contains(&b'/') {
-        return Some(directory.join(name));
+        return Some((directory.join(name), search_path.to_owned()));
     }
     let own = FileIdentity::of_own_executable();
-    let is_distcc = |path: &PathBuf| {
-        let real = std::fs::canonicalize(path).unwrap_or_default();
+    let is_distcc = |path: PathBuf| {
+        let Ok(real) = fs::canonicalize(&path) else { return false };
         let is_named = real.file_name().is_some_and(|name| name.as_bytes().starts_with(b"distcc"));
-        is_named || own.is_some() && FileIdentity::of(path) == own
+        is_named || own.is_some() && FileIdentity::of(&path) == own
     };
-    child::candidates(name, search_path).find(|path| !is_distcc(path))
+    let places = env::split_paths(search_path).filter(|place| !is_distcc(place.join(name)));
+    let search_path = env::join_paths(places).ok()?;
+    let compiler = child::candidates(name, &search_path).next()?;
+    Some((compiler, search_path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::Aids;
+    use super::super::mirror::Mirror;
+    use super::super::statistics::Statistics;
+    use super::super::store::Store;
+    use super::*;
+    use std::sync::Mutex;
+
+    fn service() -> Service {
+        let aids = Aids {
+            force_directories: true,
+            observed: None,
+            statistics: false,
+            write_closure: false,
+            verify: false,
+        };
+        let shared = Shared {
+            aids,
+            store: Store::new().unwrap(),
+            mirror: Mutex::new(Mirror::new("/nonexistent".into())),
+            statistics: Mutex::new(Statistics::default()),
+            mailer: None,
+        };
+        Service::new(Arc::new(shared), 1, "/usr/bin:/bin".into())
+    }
+
+    #[test]
+    fn a_bug_costs_one_answer() {
+        let service = service();
+        for _ in 0..5 {
+            let outcome: Result<(), String> =
+                service.guarded(&[b"gcc".to_vec()], || service.with_analyst(|_| panic!("a bug, for a test")));
+            assert!(outcome.unwrap_err().contains("internal error"));
+        }
+        assert_eq!(service.with_analyst(|_| Ok(7)), Ok(7));
+    }
+
+    #[test]
+    fn a_question_that_comes_in_pieces_is_whole_at_the_end() {
+        let (mut client, server) = net::pair().unwrap();
+        let mut question = Vec::new();
+        OldQuestion::encode(b"/p", &["gcc", "-c", "a.c"], &mut question);
+        let writer = std::thread::spawn(move || {
+            for byte in question {
+                client.write_all(&[byte]).unwrap();
+            }
+        });
+        let Ok(Received::Question(question)) = receive(&server, OldQuestion::decode) else {
+            panic!("no question")
+        };
+        assert_eq!((question.directory.as_slice(), question.argv.len()), (b"/p".as_slice(), 3));
+        writer.join().unwrap();
+        assert!(matches!(receive(&server, OldQuestion::decode), Ok(Received::Nothing)));
+    }
 }

@@ -167,3 +167,107 @@ impl Contents {
         Ok(place)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Closure, IncludeVariables, Query, Scanner};
+    use super::*;
+    use crate::compiler_args::{self, Verdict};
+    use crate::protocol::lzo;
+    use crate::sys::temp::TempDir;
+    use std::ffi::OsString;
+    use std::fs;
+
+    struct Place {
+        directory: TempDir,
+        scanner: Scanner,
+        compressor: Compressor,
+    }
+
+    impl Place {
+        fn new() -> Place {
+            let directory = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+            Place { directory, scanner: Scanner::new(), compressor: Compressor::new() }
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::write(self.directory.path().join(name), text).unwrap();
+        }
+
+        /// What the source `a.c` includes.
+        fn closure(&mut self) -> Arc<Closure> {
+            let argv = ["gcc", "-nostdinc", "-c", "a.c"].map(OsString::from);
+            let Ok(Verdict::Distribute(compile)) = compiler_args::scan(&argv) else { panic!("{argv:?}") };
+            let query = Query {
+                compile: &compile,
+                compiler: Path::new("/usr/bin/gcc"),
+                directory: self.directory.path(),
+                variables: &IncludeVariables::default(),
+                search_path: "/usr/bin:/bin".as_ref(),
+            };
+            self.scanner.scan(&query).unwrap()
+        }
+
+        fn texts(&mut self, store: &Store, closure: &Closure) -> Option<Vec<String>> {
+            let stored = store.bodies(&closure.files, &mut self.compressor).unwrap();
+            let Stored::Bodies(arena, bodies) = stored else { return None };
+            let text = |body: &Body| {
+                let mut bytes = vec![0; body.bytes as usize];
+                arena.reader.read_exact_at(&mut bytes, body.at).unwrap();
+                let bytes = if bytes.is_empty() { bytes } else { lzo::decompress(&bytes, 1 << 20).unwrap() };
+                String::from_utf8(bytes).unwrap()
+            };
+            Some(bodies.iter().map(text).collect())
+        }
+    }
+
+    #[test]
+    fn each_content_is_kept_once() {
+        let mut place = Place::new();
+        let store = Store::new().unwrap();
+        place.write("a.c", "#include \"b.h\"\n");
+        place.write("b.h", "");
+        let closure = place.closure();
+        for _ in 0..2 {
+            assert_eq!(place.texts(&store, &closure).unwrap(), ["#include \"b.h\"\n", ""]);
+        }
+        let end = store.lock().end;
+        place.write("b.h", "int b;\n");
+        let closure = place.closure();
+        assert_eq!(place.texts(&store, &closure).unwrap()[1], "int b;\n");
+        assert!(store.lock().end > end);
+    }
+
+    #[test]
+    fn a_file_that_changes_after_its_analysis_is_noticed() {
+        let mut place = Place::new();
+        let store = Store::new().unwrap();
+        place.write("a.c", "int a;\n");
+        let closure = place.closure();
+        place.write("a.c", "int b;\n");
+        assert_eq!(place.texts(&store, &closure), None);
+        let closure = place.closure();
+        assert_eq!(place.texts(&store, &closure).unwrap(), ["int b;\n"]);
+    }
+
+    #[test]
+    fn a_full_store_is_begun_anew_and_the_old_one_stays_true() {
+        let mut place = Place::new();
+        let store = Store::with_limit(40).unwrap();
+        let text = |number: u32| format!("int a{number};\n");
+        place.write("a.c", &text(0));
+        let first = place.closure();
+        let Stored::Bodies(old, bodies) = store.bodies(&first.files, &mut place.compressor).unwrap() else {
+            panic!("the file has not changed")
+        };
+        for number in 1..10 {
+            place.write("a.c", &text(number));
+            let closure = place.closure();
+            assert_eq!(place.texts(&store, &closure).unwrap(), [text(number)]);
+        }
+        assert!(!Arc::ptr_eq(&old, &store.arena()));
+        let mut bytes = vec![0; bodies[0].bytes as usize];
+        old.reader.read_exact_at(&mut bytes, bodies[0].at).unwrap();
+        assert_eq!(lzo::decompress(&bytes, 100).unwrap(), text(0).as_bytes());
+    }
+}

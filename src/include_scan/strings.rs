@@ -1,17 +1,31 @@
 //! What a string literal may mean to others than the compiler: assembler text that takes in files, and `_Pragma`. Knows
 //! neither where the literal stands nor which files there are.
 
-/// The names of files that assembler text takes in, by `.incbin` or `.include`; `None` for a name that is put together
-/// elsewhere.
-pub(super) fn assembler_files(literal: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
+/// A file that assembler text takes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken<'a> {
+    /// `.incbin "name"`.
+    Bytes(&'a [u8]),
+    /// `.include "name"`.
+    Text(&'a [u8]),
+    /// The name is put together elsewhere.
+    Unnamed,
+}
+
+/// The files that assembler text in a literal takes in.
+pub(super) fn assembler_files(literal: &[u8]) -> impl Iterator<Item = Taken<'_>> {
     let dots = literal.iter().enumerate().filter(|(_, byte)| **byte == b'.');
     dots.filter_map(|(at, _)| {
         let rest = &literal[at..];
-        let incbin = rest.strip_prefix(b".incbin");
-        let operand = without_blanks(incbin.or_else(|| rest.strip_prefix(b".include"))?);
-        let name = quoted(operand);
-        // Prose speaks of `.include` too, but does not end with it.
-        (name.is_some() || incbin.is_some() || operand == b"\"").then_some(name)
+        if let Some(operand) = rest.strip_prefix(b".incbin") {
+            return Some(quoted(without_blanks(operand)).map_or(Taken::Unnamed, Taken::Bytes));
+        }
+        let operand = without_blanks(rest.strip_prefix(b".include")?);
+        match quoted(operand) {
+            Some(name) => Some(Taken::Text(name)),
+            // Prose speaks of `.include` too, but does not end with it.
+            None => (operand == b"\"").then_some(Taken::Unnamed),
+        }
     })
 }
 
@@ -52,18 +66,16 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_stand_in_source() {
-        let cases: [(&str, &[Option<&str>]); 6] = [
-            (r#"".incbin \"a.bin\"; .include\t\"b\"""#, &[Some("a.bin"), Some("b")]),
-            (r#"".include \"a\"; .incbin \"b\"""#, &[Some("a"), Some("b")]),
-            (r#"".incbin ""#, &[None]),
+        let cases: [(&str, &[Taken<'_>]); 6] = [
+            (r#"".incbin \"a.bin\"; .include\t\"b\"""#, &[Taken::Bytes(b"a.bin"), Taken::Text(b"b")]),
+            (r#"".include \"a\"; .incbin \"b\"""#, &[Taken::Text(b"a"), Taken::Bytes(b"b")]),
+            (r#"".incbin ""#, &[Taken::Unnamed]),
             (r#""see .included""#, &[]),
-            (r#"".include ""#, &[None]),
-            (r#"".incbin \"\"""#, &[None]),
+            (r#"".include ""#, &[Taken::Unnamed]),
+            (r#"".incbin \"\"""#, &[Taken::Unnamed]),
         ];
         for (literal, want) in cases {
-            let found: Vec<_> = assembler_files(literal.as_bytes())
-                .map(|name| name.map(|name| str::from_utf8(name).unwrap()))
-                .collect();
+            let found: Vec<_> = assembler_files(literal.as_bytes()).collect();
             assert_eq!(found, want, "{literal}");
         }
         assert_eq!(pragma(br#"" GCC x \"y\\z\" \t""#).as_deref(), Some(&br#" GCC x "y\z" \t"#[..]));

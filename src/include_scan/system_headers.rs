@@ -38,8 +38,17 @@ pub(super) struct SystemHeaders {
 }
 
 impl SystemHeaders {
-    pub(super) fn new(directories: Vec<EntryId>) -> SystemHeaders {
+    /// For a command's search directories and the compiler's own.
+    pub(super) fn new(tree: &Tree, users: &[EntryId], own: &[EntryId]) -> SystemHeaders {
+        let is_inside = |id: &&EntryId| own.iter().any(|root| is_below(tree.path(**id), tree.path(*root)));
+        let users = users.iter().filter(|id| !own.contains(*id)).filter(is_inside);
+        let directories = users.chain(own).copied().collect();
         SystemHeaders { directories, by_name: HashMap::new(), known: Vec::new() }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
     }
 
     /// The header that a name means in a directory, whether it exists or not; `None` if that is no place of the

@@ -169,8 +169,8 @@ impl Text<'_> {
         text.len()
     }
 
-    /// Behind the raw string whose quote is at `at`, if it is one, by some rules, and has an end.
-    pub(super) fn raw_string_end(self, at: usize) -> Option<usize> {
+    /// What ends the raw string whose quote is at `at`, if it is one by some rules, and where its content begins.
+    pub(super) fn raw_string(self, at: usize) -> Option<(Vec<u8>, usize)> {
         let text = self.bytes;
         if at == 0 || text[at - 1] != b'R' {
             return None;
@@ -181,11 +181,7 @@ impl Text<'_> {
         }
         let rest = &text[at + 1..];
         let open = rest.iter().take(RAW_DELIMITER_BYTES_MAX + 1).position(|byte| *byte == b'(')?;
-        let mut close = vec![b')'];
-        close.extend_from_slice(&rest[..open]);
-        close.push(b'"');
-        let end = rest[open..].windows(close.len()).position(|window| window == close)?;
-        Some(at + 1 + open + end + close.len())
+        Some(([b")", &rest[..open], b"\""].concat(), at + 1 + open))
     }
 
     /// Whether the quote at `at` is inside a number (`1'000`), by some rules.

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{self, Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::pump::shell_words;
 use crate::pump::voice::Voice;
 use crate::sys::child::{Command, Environment, Group, Signal};
 use crate::sys::foreign_process::ForeignProcess;
-use crate::sys::process::FileIdentity;
+use crate::sys::process::{self, FileIdentity};
 use crate::sys::temp;
 
 /// What it is called, by us and in lists of processes.
@@ -104,19 +104,18 @@ impl IncludeServer {
 
     /// Its first process ends when the server, its child, takes requests or cannot be one.
     fn run(&mut self, lifetime: Lifetime, words: Vec<OsString>) -> io::Result<()> {
-        let stdin: io::PipeReader;
-        let null: File;
-        let (input, option) = match lifetime {
+        // Until the server has been started; it alone inherits this end.
+        let end_of_build: io::PipeReader;
+        let option = match lifetime {
             Lifetime::OfThisProcess => {
                 let (read, write) = io::pipe()?;
-                (stdin, self._alive) = (read, Some(write));
-                (stdin.as_fd(), ["--exit-on-eof", "0"])
+                process::let_inherit(read.as_fd())?;
+                (end_of_build, self._alive) = (read, Some(write));
+                ["--exit-on-eof".to_owned(), end_of_build.as_raw_fd().to_string()]
             }
-            Lifetime::UntilIdle => {
-                null = File::open("/dev/null")?;
-                (null.as_fd(), ["--idle-timeout", IDLE_SECONDS])
-            }
+            Lifetime::UntilIdle => ["--idle-timeout".to_owned(), IDLE_SECONDS.to_owned()],
         };
+        let null = File::open("/dev/null")?;
         let (stdout, stderr) =
             (File::create(self.directory.join("stdout"))?, File::create(self.directory.join("stderr"))?);
         let mut argv: Vec<OsString> = vec![NAME.into(), "--port".into(), self.socket().into()];
@@ -128,7 +127,7 @@ impl IncludeServer {
             argv: &argv,
             environment: &Environment::inherited(),
             directory: None,
-            stdio: [Some(input), Some(stdout.as_fd()), Some(stderr.as_fd())],
+            stdio: [Some(null.as_fd()), Some(stdout.as_fd()), Some(stderr.as_fd())],
             group: Group::Shared,
         }
         .spawn()?;

@@ -12,9 +12,9 @@ use crate::sys::process::FileIdentity;
 const COMPILERS: [&str; 6] = ["cc", "gcc", "c++", "g++", "clang", "clang++"];
 
 /// The directory of the programs that belong to `program`, which is `argv[0]`: where that file is, after one symbolic
-/// link (manual, pump(1), "DISTCC_LOCATION").
+/// link (manual, pump(1), "DISTCC_LOCATION"). Whoever starts us may have made the name up; then it is where we are.
 pub fn location_of(program: &OsStr, search_path: &OsStr) -> Option<PathBuf> {
-    let found = child::candidates(program, search_path).next()?;
+    let found = child::candidates(program, search_path).next().or_else(|| env::current_exe().ok())?;
     let directory = found.parent()?;
     let file = match fs::read_link(&found) {
         Ok(target) => directory.join(target),
@@ -68,7 +68,8 @@ mod tests {
             assert_eq!(location_of(program.as_os_str(), OsStr::new("")), Some(root.join("real")));
         }
         assert_eq!(location_of(OsStr::new("pump"), links.as_os_str()), Some(root.join("real")));
-        assert_eq!(location_of(OsStr::new("pump"), OsStr::new("/nonexistent")), None);
+        let own = env::current_exe().unwrap();
+        assert_eq!(location_of(OsStr::new("pump"), OsStr::new("/nonexistent")).as_deref(), own.parent());
     }
 
     #[test]

@@ -428,8 +428,11 @@ mod tests {
         let kept = crate::sys::process::duplicate_descriptor(output.as_raw_fd()).unwrap();
         // SAFETY: clears a flag of a descriptor of this test.
         unsafe { libc::fcntl(kept.as_raw_fd(), libc::F_SETFD, 0) };
-        let script =
-            format!("test ! -e /proc/$$/fd/{} && test $(pwd) = / && ps -o sid= $$", kept.as_raw_fd());
+        // The sixth word of its state is its session.
+        let script = format!(
+            "test ! -e /proc/$$/fd/{} && test $(pwd) = / && read -r a b c d e f g </proc/$$/stat && echo $f",
+            kept.as_raw_fd()
+        );
         let mut environment = Environment::default();
         environment.set("PATH", OsStr::new("/usr/bin:/bin"));
         let child = Command {

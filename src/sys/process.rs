@@ -248,6 +248,13 @@ pub fn duplicate_descriptor(number: i32) -> io::Result<OwnedFd> {
     }
 }
 
+/// Lets programs that are started from now on have this descriptor, too, under its number.
+pub fn let_inherit(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: F_SETFD has no memory preconditions.
+    let result = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// A number to shuffle with, different in processes that start at the same time.
 pub fn random_seed() -> u64 {
     let mut bytes = [0; 8];

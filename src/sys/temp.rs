@@ -152,7 +152,9 @@ impl OutputFile {
     /// Opens an output that will become `target`, with the permissions the umask leaves of 0666.
     pub fn create(target: &Path) -> io::Result<OutputFile> {
         let special = fs::metadata(target).ok().map(|metadata| metadata.file_type());
-        if special.is_some_and(|kind| kind.is_char_device() || kind.is_fifo() || kind.is_block_device()) {
+        if special.is_some_and(|kind| kind.is_char_device() || kind.is_fifo() || kind.is_block_device())
+            || is_name_of_descriptor(target)
+        {
             let file = OpenOptions::new().write(true).open(target)?;
             return Ok(OutputFile { target: target.into(), file, place: Place::Direct });
         }
@@ -208,6 +210,12 @@ impl OutputFile {
             }
         }
     }
+}
+
+/// Whether it is a name such as `/dev/stdout` for something that is open already, and not a place to put a file.
+fn is_name_of_descriptor(target: &Path) -> bool {
+    (target.starts_with("/dev") || target.starts_with("/proc"))
+        && fs::symlink_metadata(target).is_ok_and(|metadata| metadata.is_symlink())
 }
 
 fn link_open_file(file: &File, target: &CStr) -> io::Result<()> {
@@ -297,6 +305,15 @@ mod tests {
         assert!(reader.write_all(b"x").is_err());
         file.write_all(b"def").unwrap();
         assert_eq!(read_back(&mut reader, 100).unwrap(), b"abcdef");
+    }
+
+    #[test]
+    fn open_files_are_written_in_place() {
+        let mut open = anonymous("output").unwrap();
+        let mut output = OutputFile::create(Path::new(&format!("/dev/fd/{}", open.as_raw_fd()))).unwrap();
+        output.file().write_all(b"text").unwrap();
+        output.commit().unwrap();
+        assert_eq!(read_back(&mut open, 100).unwrap(), b"text");
     }
 
     #[test]

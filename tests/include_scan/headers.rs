@@ -87,3 +87,13 @@ fn names_that_are_looked_up_in_system_directories_are_known() {
         assert_ne!(before[name], after[name], "{name}");
     }
 }
+
+#[test]
+fn a_source_among_the_compilers_own_files_is_not_sent() {
+    let tree = Tree::new(&[("sys/a.c", ""), ("more/", "")]);
+    own_compiler(&tree);
+    let argv = tree.argv("cc -c sys/a.c");
+    let compiler = tree.root.join("cc");
+    let why = scan_by(&mut Scanner::new(), &compiler, &argv, &tree.root, &IncludeVariables::default());
+    assert!(why.unwrap_err().to_string().ends_with("one of the compiler's own files"));
+}

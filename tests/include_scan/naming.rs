@@ -194,7 +194,8 @@ fn bytes_that_are_taken_in_are_files_too() {
 #[test]
 fn what_cannot_be_analysed_is_said() {
     const PRECOMPILED: &str = "is a precompiled header";
-    let cases: [(Case<'_>, &str); 8] = [
+    let cases: [(Case<'_>, &str); 9] = [
+        (("gcc -c a.c", &[("a.c", "asm(\".include \\\"b.s\\\"\");\n"), ("b.s", "")]), "is assembler text"),
         (("gcc -c a.c", &[("a.c", "asm(\".incbin \" NAME);\n")]), "names the file of an .incbin by parts"),
         (("gcc -c -include p.h a.c", &[("a.c", ""), ("p.h", ""), ("p.h.gch", "")]), PRECOMPILED),
         (("clang -c -include p.h a.c", &[("a.c", ""), ("p.h", ""), ("p.h.pch", "")]), PRECOMPILED),

@@ -7,6 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use distcc::compiler_args::{self, Compile, Verdict};
 use distcc::include_scan::{CannotAnalyse, Closure, IncludeVariables, Query, Scanner};
@@ -198,9 +199,13 @@ pub(crate) fn recreate(tree: &Tree, closure: &Closure) -> Tree {
         let text = fs::read(&file.real).unwrap();
         let (from_root, to_root) = (tree.root.to_str().unwrap(), copy.root.to_str().unwrap());
         match String::from_utf8(text) {
-            Ok(text) => fs::write(to, text.replace(from_root, to_root)).unwrap(),
-            Err(bytes) => fs::write(to, bytes.as_bytes()).unwrap(),
+            Ok(text) => fs::write(&to, text.replace(from_root, to_root)).unwrap(),
+            Err(bytes) => fs::write(&to, bytes.as_bytes()).unwrap(),
         }
+        // For `#import` files of the same content and time are the same file.
+        let (seconds, nanoseconds) = file.modified;
+        let modified = UNIX_EPOCH + Duration::new(seconds as u64, nanoseconds);
+        fs::File::options().write(true).open(&to).unwrap().set_modified(modified).unwrap();
     }
     for link in &closure.links {
         let Some(to) = place(&link.path) else { continue };
@@ -215,5 +220,5 @@ pub(crate) type Change = fn(&Tree);
 
 /// Waits until files that were written before are believed to stay as they are.
 pub(crate) fn settle() {
-    std::thread::sleep(std::time::Duration::from_millis(60));
+    std::thread::sleep(Duration::from_millis(60));
 }

@@ -17,13 +17,17 @@ mod command;
 mod daemon;
 mod farm;
 pub mod include_server;
+mod pumped;
 mod sandbox;
+mod tap;
 mod tools;
 mod tree;
 
 pub use command::{Outcome, Run, Running};
 pub use daemon::{Daemon, DaemonBuilder, free_port};
+pub use pumped::Pump;
 pub use sandbox::Sandbox;
+pub use tap::Tap;
 pub use tools::{DEBIAN_DISTCC, DEBIAN_DISTCCD, require};
 pub use tree::{Tree, tree_of};
 

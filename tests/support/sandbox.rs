@@ -11,7 +11,6 @@
 //! server-N/       a daemon's TMPDIR; must be empty in the end
 //! ```
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
@@ -47,7 +46,7 @@ static COUNTER: AtomicU32 = AtomicU32::new(0);
 /// Private directories; removed when dropped, unless the test failed.
 pub struct Sandbox {
     root: PathBuf,
-    servers: Cell<u32>,
+    servers: AtomicU32,
 }
 
 impl Sandbox {
@@ -75,7 +74,7 @@ impl Sandbox {
         for compiler in COMPILERS.iter().chain(COMPLETED) {
             symlink("../../bin/distcc", root.join("lib/distcc").join(compiler)).unwrap();
         }
-        Sandbox { root, servers: Cell::new(0) }
+        Sandbox { root, servers: AtomicU32::new(0) }
     }
 
     /// A path in the sandbox: `path("tmp")`.
@@ -175,7 +174,7 @@ impl Sandbox {
 
     /// A TMPDIR for a daemon, which may be another user.
     pub fn server_directory(&self) -> PathBuf {
-        let number = self.servers.replace(self.servers.get() + 1);
+        let number = self.servers.fetch_add(1, Ordering::Relaxed);
         let directory = self.path(format!("server-{number}"));
         fs::create_dir(&directory).unwrap();
         fs::set_permissions(&directory, PermissionsExt::from_mode(0o777)).unwrap();
@@ -221,7 +220,9 @@ impl Sandbox {
     fn leftovers(&self, counts: &dyn Fn(u32, u32) -> bool) -> Vec<String> {
         let mut left = Vec::new();
         let mut directories = vec![self.path("tmp"), self.path("distcc/state")];
-        directories.extend((0..self.servers.get()).map(|number| self.path(format!("server-{number}"))));
+        directories.extend(
+            (0..self.servers.load(Ordering::Relaxed)).map(|number| self.path(format!("server-{number}"))),
+        );
         for directory in directories.iter().filter(|directory| directory.exists()) {
             let names = tree_of(directory).names();
             left.extend(names.iter().map(|name| format!("file {}/{name}", directory.display())));

@@ -1,0 +1,35 @@
+//! What a compiler would find out about the user's terminal, in words: neither servers nor compilers whose messages are
+//! captured can see it.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+
+use crate::client::settings::Settings;
+use crate::compiler_args::{Compile, Family};
+use crate::sys::process;
+
+/// Options that say of our standard error what the compiler would see; none unless it is a terminal, or for what the
+/// command says itself.
+pub fn options(compile: &Compile, settings: &Settings) -> Vec<OsString> {
+    let mut options = Vec::new();
+    if !io::stderr().is_terminal() {
+        return options;
+    }
+    if settings.colour_allowed && !compile.chooses_colour() {
+        options.push("-fdiagnostics-color=always".into());
+    }
+    // gcc folds no lines by itself. clang's driver believes COLUMNS, or asks the terminal.
+    let is_clang = Family::of_name(compile.compiler()) == Family::Clang;
+    let says_width = |word: &OsString| word.as_encoded_bytes().starts_with(b"-fmessage-length");
+    if is_clang && !compile.argv().iter().any(says_width) {
+        let columns = settings.columns.or_else(|| process::terminal_columns(io::stderr().as_fd()));
+        options.extend(columns.map(|columns| format!("-fmessage-length={columns}").into()));
+    }
+    options
+}
+
+/// The width gcc would find out for messages to our standard error: it asks standard input for it.
+pub fn columns() -> Option<u16> {
+    io::stderr().is_terminal().then(|| process::terminal_columns(io::stdin().as_fd())).flatten()
+}
