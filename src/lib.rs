@@ -8,6 +8,8 @@ pub mod applets;
 
 pub mod client;
 pub mod daemon;
+pub mod include_server;
+
 pub mod include_scan;
 pub mod monitor;
 pub mod pump;
@@ -20,4 +22,5 @@ pub mod protocol;
 pub mod checksum;
 pub mod exit_code;
 pub mod log;
+pub mod mail;
 pub mod sys;

@@ -6,8 +6,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, PathBuf};
 use std::time::Duration;
 
-use crate::include_scan::config::{Aids, Config, MailConfig};
-use crate::include_scan::server;
+use crate::include_server::config::{Aids, Config, MailConfig};
+use crate::include_server::server;
 use crate::log::{self, Level, Sink};
 use crate::sys::pattern::Pattern;
 use crate::sys::{process, temp};

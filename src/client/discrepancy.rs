@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::client::compiler::command_text;
-use crate::client::mail::{self, Message};
 use crate::client::pump;
 use crate::client::session::Session;
 use crate::client::stamp;
+use crate::mail::{self, Message};
 use crate::{log_info, log_warning};
 
 /// For how long a discrepancy counts where no build's end empties the file.

@@ -22,7 +22,6 @@ pub mod remote;
 pub mod transport;
 
 pub mod compiler;
-pub mod mail;
 pub mod notice;
 pub mod settings;
 pub mod stamp;

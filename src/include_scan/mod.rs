@@ -1,4 +1,4 @@
-//! The include analysis of pump mode, and its server: which files a preprocessor could open for one command. A conservative superset:
+//! The include analysis of pump mode: which files a preprocessor could open for one command. A conservative superset:
 //! conditionals are ignored, macros are expanded only where an `#include` needs it, and then in every way.
 //!
 //! Knows nothing of servers and hosts, of protocols only how a fingerprint is made, and starts no process but the
@@ -13,14 +13,6 @@
 //!   `text` is the lowest layer.
 //! - `tree` is the file system, looked at no more than once in a query.
 //!
-//! Around it is the include server, from the process down to the files:
-//!
-//! - `server` is its life: sockets, threads, what ends it; `config` is what it is told; `session` is one client's question.
-//! - `analyst` makes an answer of a question: one scanner and what it remembers; `pool` lends analysts; `remembered` keeps what
-//!   was made of a closure.
-//! - `compose` writes the direct answer, over the bodies in `store`; `mirror` has the files for clients of 3.4.
-//! - `aids`, `statistics` and `mail` are for people with doubts.
-//!
 //! Everything remembered is checked against the file system in each query, so an answer is true for the moment it is
 //! given. Files below the compiler's own directories are walked, because they may include files of the user's, but
 //! not listed: a server has them.
@@ -30,30 +22,18 @@
 //! `import` of C++ modules (commands that enable them are not distributed). A precompiled header beside a header that
 //! the source or `-include` names makes the job go the plain way: compilers would read it instead.
 
-mod aids;
-mod analyst;
 mod answers;
 mod closure;
-mod compose;
-pub mod config;
 mod definition;
 mod directives;
 mod effort;
 mod file_cache;
 mod macro_index;
 mod macros;
-mod mail;
 mod memo;
-mod mirror;
-mod pool;
 mod reference;
-mod remembered;
 mod resolve;
 mod search_path;
-pub mod server;
-mod session;
-mod statistics;
-mod store;
 mod strings;
 mod system_dirs;
 mod system_headers;
@@ -101,6 +81,13 @@ pub struct IncludedFile {
     pub content: u64,
     /// How it was when it was read.
     pub state: FileState,
+}
+
+impl FileState {
+    /// Whether the file is source text. What is only embedded (`#embed`, `.incbin`) is not.
+    pub fn is_source(&self) -> bool {
+        self.crc32.is_some()
+    }
 }
 
 impl IncludedFile {

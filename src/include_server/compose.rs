@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Closure;
 use super::store::{Arena, Body};
+use crate::include_scan::Closure;
 use crate::protocol::include_query::{Answer, Piece};
 use crate::protocol::limits::{BODIES_BYTES_MAX, FILES_MAX};
 use crate::protocol::lzo::Compressor;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::FileState;
+use crate::include_scan::FileState;
 use crate::sys::temp;
 
 /// How many components a client of 3.4 takes off each path.

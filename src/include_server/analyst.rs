@@ -11,13 +11,13 @@ use std::time::Instant;
 use super::aids;
 use super::compose::{self, Composed, bytes_of};
 use super::config::Aids;
-use super::mail::Mailer;
+use super::mailer::Mailer;
 use super::mirror::{self, Mirror, Version};
 use super::remembered::Remembered;
 use super::statistics::Statistics;
 use super::store::{Store, Stored};
-use super::{Closure, Counters, IncludeVariables, IncludedFile, Query, Scanner};
 use crate::compiler_args::{self, Compile, Verdict};
+use crate::include_scan::{Closure, Counters, IncludeVariables, IncludedFile, Query, Scanner};
 use crate::log_error;
 use crate::protocol::include_query::{self, Question};
 use crate::protocol::lzo::Compressor;
@@ -249,7 +249,7 @@ impl Analyst {
         let mut paths = Vec::with_capacity(closure.files.len() + closure.directories.len() + 8);
         for file in &closure.files {
             // What is only embedded is data: a line before it would become part of it.
-            let line = (file.state.crc32.is_some() && job.writes_absolute(&file.path))
+            let line = (file.state.is_source() && job.writes_absolute(&file.path))
                 .then(|| mirror::naming_line(&file.path));
             let suffix: &[u8] = if line.is_some() { b".lzo.abs" } else { b".lzo" };
             let name = [bytes_of(&file.real), suffix].concat();

@@ -9,10 +9,10 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::Closure;
 use super::analyst::Job;
 use super::compose::bytes_of;
 use crate::compiler_args::TextForm;
+use crate::include_scan::Closure;
 use crate::log_warning;
 use crate::sys::child::{Command, Environment, Group};
 use crate::sys::pattern::Pattern;

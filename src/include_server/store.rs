@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{FileState, IncludedFile};
+use crate::include_scan::{FileState, IncludedFile};
 use crate::protocol::limits::BODIES_BYTES_MAX;
 use crate::protocol::lzo::Compressor;
 use crate::sys::temp;
@@ -170,9 +170,9 @@ impl Contents {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Closure, IncludeVariables, Query, Scanner};
     use super::*;
     use crate::compiler_args::{self, Verdict};
+    use crate::include_scan::{Closure, IncludeVariables, Query, Scanner};
     use crate::protocol::lzo;
     use crate::sys::temp::TempDir;
     use std::ffi::OsString;

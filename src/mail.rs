@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::sys::child::{self, Command, Environment, Group, Signal};
 use crate::sys::temp;
 
-/// How long a mailer may take. The job waits for it.
+/// How long a mailer may take. Somebody waits for it.
 const TIME_MAX: Duration = Duration::from_secs(10);
 /// Where mailers are, beside PATH: users seldom have these directories on theirs.
 const MORE_DIRECTORIES: &str = "/usr/sbin:/usr/lib:/sbin";

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use super::Closure;
+use crate::include_scan::Closure;
 
 /// Bytes of things made after which all are forgotten: ten thousand answers of usual size.
 const BYTES_MAX: usize = 64 << 20;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::analyst::{self, Shared};
 use super::config::Config;
-use super::mail::Mailer;
+use super::mailer::Mailer;
 use super::mirror::{self, Mirror};
 use super::session::{Language, Service};
 use super::statistics::Statistics;

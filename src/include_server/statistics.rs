@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::io::Write as _;
 use std::time::Duration;
 
-use super::{Closure, Counters};
+use crate::include_scan::{Closure, Counters};
 
 /// Times of the answers so far.
 #[derive(Debug, Default)]
