@@ -115,6 +115,18 @@ const FILES: &[(&str, &str)] = &[
     ("include0/far.h", "#include_next <far.h>\n#define FIRST 1\n"),
     ("next.c", "#include <far.h>\nint next = FIRST + NEAR;\n"),
     ("import.c", "#import \"a.h\"\n#import \"sub/deep.h\"\n#import \"sub/../a.h\"\nint i = VALUE;\n"),
+    // The same content at two times: gcc takes it for two files, by their times only.
+    ("sub/once.h", "#pragma once\nONCE(int)\n"),
+    ("include/once.h", "#pragma once\nONCE(int)\n"),
+    (
+        "once.c",
+        "#define ONCE(x) extern x once;\n#include \"sub/once.h\"\n#undef ONCE\n\
+        #define ONCE(x) x twice;\n#include \"include/once.h\"\n",
+    ),
+    ("stdlib.h", "#include_next <stdlib.h>\n#define OWN 1\n"),
+    ("own.c", "#include <stdlib.h>\nint own = OWN + EXIT_FAILURE;\n"),
+    // A directory where a header is looked for.
+    ("blocked/far.h/.keep", ""),
     (
         "has.c",
         "#if __has_include(<far.h>) && !__has_include(\"not/there.h\") && __has_include(<stdio.h>)\n\
@@ -180,6 +192,8 @@ pub fn populate(sandbox: &Sandbox) {
         let file = File::options().append(true).open(sandbox.work(name)).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH + MODIFIED).unwrap();
     }
+    let older = SystemTime::UNIX_EPOCH + MODIFIED - Duration::from_secs(1);
+    File::options().append(true).open(sandbox.work("include/once.h")).unwrap().set_modified(older).unwrap();
     // A header newer than what includes it, by more than clocks differ.
     let newer = SystemTime::now() + Duration::from_secs(3600);
     File::options().append(true).open(sandbox.work("a.h")).unwrap().set_modified(newer).unwrap();
