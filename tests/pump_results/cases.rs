@@ -196,6 +196,7 @@ pub const SEARCH: &[Case] = &[
     ("gcc -MD -isysroot {work}/root -c rooted.c", Server),
     ("clang -MD --sysroot={work}/root -c rooted.c", Server),
     ("gcc -MD -nostdinc -Iinclude -c far.c", Server),
+    ("clang -MD -nostdinc -Iinclude -c far.c", Server),
     ("gcc -MD -iprefix {work}/in -iwithprefix clude -c far.c", Server),
     ("gcc -MD -iprefix{work}/ -iwithprefixbefore include -c far.c", Server),
     ("gcc -MD -B{work}/bdir -c far.c -Iinclude", Here),
