@@ -169,11 +169,12 @@ impl Receiving {
             joined = [std::mem::take(&mut self.partial_header).as_slice(), bytes].concat();
             input = &joined;
         }
-        loop {
+        let mut is_complete = false;
+        while !is_complete {
             let (used, event) = self.decoder.next(input).map_err(Rejection::Malformed)?;
             input = &input[used..];
             match event {
-                Some(RequestEvent::End) => return Ok(Some(self.complete())),
+                Some(RequestEvent::End) => is_complete = true,
                 Some(event) => self.on_event(event, workshop)?,
                 None if used == 0 => break,
                 None => {}
@@ -183,6 +184,9 @@ impl Receiving {
         if !memory.grow_to(held, &workshop.memory) {
             let text = "this server has no memory left for so long a command; clients hold all there is";
             return Err(Refusal::new(ExitCode::OutOfMemory, text).into());
+        }
+        if is_complete {
+            return Ok(Some(self.complete()));
         }
         assert!(input.len() < HEADER_BYTES, "BUG: the decoder left {} bytes unread", input.len());
         self.partial_header = input.to_vec();
@@ -256,9 +260,18 @@ impl Receiving {
             );
             return Err(Refusal::new(ExitCode::OutOfMemory, text));
         }
-        let Content::Files { surroundings, .. } = &mut self.content else {
+        let Content::Files { surroundings, job } = &mut self.content else {
             unreachable!("BUG: a file before the number of files")
         };
+        let is_again = match name.as_slice() {
+            ENVIRONMENT_NAME => job.variables.is_some(),
+            FILES_NAME => job.times.is_some(),
+            _ => false,
+        };
+        if is_again {
+            let text = format!("bad request: {} comes twice", String::from_utf8_lossy(&name));
+            return Err(Refusal::new(ExitCode::ProtocolError, text));
+        }
         *surroundings = Some(Surroundings { name, content: Vec::new() });
         Ok(())
     }
@@ -271,10 +284,9 @@ impl Receiving {
     }
 
     fn surroundings_memory(&self) -> u64 {
-        match &self.content {
-            Content::Files { surroundings: Some(entry), .. } => entry.content.capacity() as u64,
-            _ => 0,
-        }
+        let Content::Files { job, surroundings } = &self.content else { return 0 };
+        let packed = surroundings.as_ref().map_or(0, |entry| entry.content.capacity() as u64);
+        packed + job.surroundings_memory() + self.question.as_ref().map_or(0, Question::memory)
     }
 
     fn complete(&mut self) -> Request {
