@@ -175,6 +175,7 @@ const LINKS: &[(&str, &str)] = &[
     ("link.h", "sub/second-link.h"),
     ("sub/second-link.h", "{work}/a.h"),
     ("linkdir", "include"),
+    ("root-link", "root"),
     ("symlinked-source.c", "sub/lone.c"),
 ];
 
