@@ -166,8 +166,8 @@ fn servers_are_told_how_wide_the_terminal_is() {
         let variables = String::from_utf8_lossy(request.entry("/.distcc/environment").unwrap()).into_owned();
         (request.argv[1..].join(" "), variables.split('\0').filter(|text| text.starts_with("COL")).collect())
     };
-    assert_eq!(send("clang -c a.c", None).0, "-c a.c -fmessage-length=61 -o a.o");
-    assert_eq!(send("clang -c a.c -fmessage-length=7", None).0, "-c a.c -fmessage-length=7 -o a.o");
+    assert_eq!(send("clang -c a.c", None).0, "-c a.c -o a.o");
+    assert!(send("clang -c a.c -fmessage-length=7", Some("99")).0.contains("-fmessage-length=7 -o"));
     assert!(send("clang -c a.c", Some("99")).0.contains("-fmessage-length=99"));
     assert_eq!(send("gcc -c a.c", None), ("-c a.c -o a.o".into(), "COLUMNS=61".into()));
     assert_eq!(send("gcc -c a.c", Some("99")).1, "COLUMNS=99");
