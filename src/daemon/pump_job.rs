@@ -11,7 +11,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::compiler_args;
 use crate::daemon::file_set::{Buffers, FileSet, Links, UNPACKED_BYTES_MAX};
@@ -70,8 +70,13 @@ impl PumpJob {
     /// A job that has no files yet, in the directory the client names.
     pub fn new(command: AcceptedCommand, directory: Vec<u8>) -> Result<PumpJob, Refusal> {
         let directory = PathBuf::from(OsStr::from_bytes(&directory));
-        if !directory.is_absolute() {
-            let text = format!("bad request: the working directory {} is not absolute", directory.display());
+        let why = match directory.components().any(|part| part == Component::ParentDir) {
+            _ if !directory.is_absolute() => "is not absolute",
+            true => "holds `..`",
+            false => "",
+        };
+        if !why.is_empty() {
+            let text = format!("bad request: the working directory {} {why}", directory.display());
             return Err(Refusal::new(ExitCode::ProtocolError, text));
         }
         let (files, times) = (FileSet::default(), Vec::new());

@@ -27,6 +27,11 @@ use crate::protocol::{ProtocolError, Version, lzo};
 /// there may be, and thousands of headers.
 const SURROUNDINGS_BYTES_MAX: u32 = 4 << 20;
 
+/// The entries about a job that are understood.
+const KNOWN: [&[u8]; 3] = [ENVIRONMENT_NAME, COMMAND_NAME, FILES_NAME];
+/// Memory that a record of such an entry takes beside its bytes, with the allocator's share.
+const RECORD_BYTES: u64 = 64;
+
 /// A request as far as it has come.
 #[derive(Debug)]
 pub struct Receiving {
@@ -40,6 +45,9 @@ pub struct Receiving {
     command: Option<AcceptedCommand>,
     content: Content,
     question: Option<Question>,
+    /// Which entries about the job have come, and what is kept of them, in bytes.
+    understood: Vec<&'static [u8]>,
+    understood_bytes: u64,
 }
 
 /// What follows the command.
@@ -119,6 +127,8 @@ impl Receiving {
             command: None,
             content: Content::Nothing,
             question: None,
+            understood: Vec::new(),
+            understood_bytes: 0,
         }
     }
 
@@ -173,20 +183,28 @@ impl Receiving {
             let (used, event) = self.decoder.next(input).map_err(Rejection::Malformed)?;
             input = &input[used..];
             match event {
-                Some(RequestEvent::End) => return Ok(Some(self.complete())),
+                Some(RequestEvent::End) => {
+                    self.count_memory(memory, workshop)?;
+                    return Ok(Some(self.complete()));
+                }
                 Some(event) => self.on_event(event, workshop)?,
                 None if used == 0 => break,
                 None => {}
             }
         }
-        let held = self.decoder.arguments_memory() + self.surroundings_memory();
-        if !memory.grow_to(held, &workshop.memory) {
-            let text = "this server has no memory left for so long a command; clients hold all there is";
-            return Err(Refusal::new(ExitCode::OutOfMemory, text).into());
-        }
+        self.count_memory(memory, workshop)?;
         assert!(input.len() < HEADER_BYTES, "BUG: the decoder left {} bytes unread", input.len());
         self.partial_header = input.to_vec();
         Ok(None)
+    }
+
+    fn count_memory(&self, memory: &mut Share, workshop: &Workshop) -> Result<(), Refusal> {
+        let held = self.decoder.arguments_memory() + self.surroundings_memory();
+        if memory.grow_to(held, &workshop.memory) {
+            return Ok(());
+        }
+        let text = "this server has no memory left for so long a command; clients hold all there is";
+        Err(Refusal::new(ExitCode::OutOfMemory, text))
     }
 
     fn on_event(&mut self, event: RequestEvent<'_>, workshop: &Workshop) -> Result<(), Rejection> {
@@ -236,7 +254,7 @@ impl Receiving {
                 if let Content::Files { job, surroundings } = &mut self.content
                     && let Some(entry) = surroundings.take()
                 {
-                    let question = understand(&entry, job, workshop)?;
+                    let question = understand(&entry, job, workshop, &mut self.understood_bytes)?;
                     self.question = question.or(self.question.take());
                 }
             }
@@ -256,6 +274,14 @@ impl Receiving {
             );
             return Err(Refusal::new(ExitCode::OutOfMemory, text));
         }
+        // Each costs time here and may ask for more; those that are unknown are read over.
+        if let Some(known) = KNOWN.into_iter().find(|known| **known == name) {
+            if self.understood.contains(&known) {
+                let text = format!("bad request: {} comes twice", String::from_utf8_lossy(&name));
+                return Err(Refusal::new(ExitCode::ProtocolError, text));
+            }
+            self.understood.push(known);
+        }
         let Content::Files { surroundings, .. } = &mut self.content else {
             unreachable!("BUG: a file before the number of files")
         };
@@ -271,10 +297,11 @@ impl Receiving {
     }
 
     fn surroundings_memory(&self) -> u64 {
-        match &self.content {
+        let incoming = match &self.content {
             Content::Files { surroundings: Some(entry), .. } => entry.content.capacity() as u64,
             _ => 0,
-        }
+        };
+        self.understood_bytes + incoming
     }
 
     fn complete(&mut self) -> Request {
@@ -291,7 +318,12 @@ fn understand(
     entry: &Surroundings,
     job: &mut PumpJob,
     workshop: &Workshop,
+    held: &mut u64,
 ) -> Result<Option<Question>, Refusal> {
+    if !KNOWN.contains(&entry.name.as_slice()) {
+        // What a later client says beyond that does not matter to this server.
+        return Ok(None);
+    }
     let name = String::from_utf8_lossy(&entry.name);
     let bad = |error: ProtocolError| Refusal::new(error.exit_code(), format!("bad request: {name}: {error}"));
     let content = match entry.content.as_slice() {
@@ -300,6 +332,8 @@ fn understand(
             lzo::decompress(packed, SURROUNDINGS_BYTES_MAX as usize).map_err(|error| bad(error.into()))?
         }
     };
+    let records = content.iter().filter(|byte| **byte == 0).count() as u64;
+    *held += content.len() as u64 + records * RECORD_BYTES;
     match entry.name.as_slice() {
         ENVIRONMENT_NAME => {
             let variables = decode_environment(&content).map_err(bad)?;
@@ -312,8 +346,7 @@ fn understand(
             Ok(None)
         }
         FILES_NAME => Ok(job.take_surroundings(Files::decode(&content).map_err(bad)?)),
-        // What a later client says beyond that does not matter to this server.
-        _ => Ok(None),
+        _ => unreachable!("BUG: an entry is known and not understood"),
     }
 }
 
