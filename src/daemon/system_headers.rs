@@ -27,6 +27,9 @@ use crate::sys::open;
 /// How long an answer is given without a look at the directories it depends on. A job that starts within this time
 /// of an upgrade of packages may well read half of them before and half after.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long one job's names may be looked at: a hundred times what thousands of them take. A peer chooses the names, and
+/// each may stand for a long path or a large file. What was found by then is remembered.
+const COMPARE_TIME_MAX: Duration = Duration::from_secs(3);
 /// The largest header that is compared, in bytes: a hundred times the largest there is.
 const HEADER_BYTES_MAX: u64 = 16 << 20;
 /// Most directories and names of one job; clients know fewer than ten and some hundreds.
@@ -126,7 +129,16 @@ impl SystemHeaders {
         for header in &headers {
             let fingerprint = match known.fingerprints.get(&header.name) {
                 Some(fingerprint) => *fingerprint,
-                None => known.look(&place.directories, &header.name, exposure),
+                None => {
+                    let found =
+                        known.look(&place.directories, &header.name, exposure, began + COMPARE_TIME_MAX);
+                    let Some(found) = found else {
+                        let text = format!("{HEADERS_DIFFER}to compare them takes too long");
+                        differs = Some(Refusal::new(ExitCode::DistccFailed, text));
+                        break;
+                    };
+                    found
+                }
             };
             if fingerprint != header.fingerprint {
                 differs.get_or_insert_with(|| refusal(&header.name));
@@ -162,10 +174,19 @@ impl Known {
         self.watched.iter().all(|(path, before)| Signature::of(path) == *before)
     }
 
-    /// Finds out what a name stands for, and remembers what that depends on.
-    fn look(&mut self, directories: &[Vec<u8>], name: &[u8], exposure: &Exposure) -> u32 {
+    /// Finds out what a name stands for, and remembers what that depends on; nothing if it is too late.
+    fn look(
+        &mut self,
+        directories: &[Vec<u8>],
+        name: &[u8],
+        exposure: &Exposure,
+        give_up: Instant,
+    ) -> Option<u32> {
         let mut found = Vec::with_capacity(directories.len());
         for directory in directories {
+            if Instant::now() >= give_up {
+                return None;
+            }
             let path = Path::new(OsStr::from_bytes(directory)).join(OsStr::from_bytes(name));
             if !directory.starts_with(b"/") || name.starts_with(b"/") {
                 found.push(None);
@@ -181,7 +202,7 @@ impl Known {
         }
         let fingerprint = surroundings::fingerprint(found);
         self.fingerprints.insert(name.to_vec(), fingerprint);
-        fingerprint
+        Some(fingerprint)
     }
 
     fn watch(&mut self, directory: Option<&Path>) {
