@@ -329,6 +329,12 @@ fn hostile_requests_are_refused_or_fail_and_reach_nothing() {
             ("a bomb", plain().packed("/home/x/b", &bomb(3 << 20)), Some(105), "more than"),
             ("bad surroundings", plain().packed(FILES_NAME_TEXT, b"\x12abc"), Some(107), "LZO"),
             ("bad record", plain().file(FILES_NAME_TEXT, "Tx\0"), Some(109), "/.distcc/files"),
+            (
+                "surroundings twice",
+                plain().file(FILES_NAME_TEXT, "").file(FILES_NAME_TEXT, ""),
+                Some(109),
+                "comes twice",
+            ),
             ("a bomb of records", plain().packed(FILES_NAME_TEXT, &bomb(1 << 20)), Some(105), "more than"),
             ("no source", PumpRequest::new("/home/x", &argv), None, "a.c"),
             (

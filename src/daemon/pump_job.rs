@@ -37,6 +37,8 @@ use crate::sys::temp::TempDir;
 const TEMPORARIES_BYTES_MAX: u64 = 2 << 30;
 /// Files a compiler may make, and directories for its outputs.
 const NEW_FILES_MAX: u64 = 4096;
+/// Memory that a variable takes beside its value, in bytes: its place in a list, and what the allocator adds.
+const VARIABLE_BYTES: usize = 56;
 /// Where confined compilers have their temporary files, and dependencies that nobody named.
 const TEMPORARY: &str = "/tmp";
 const UNNAMED_DEPENDENCIES: &str = "/tmp/distccd.d";
@@ -48,8 +50,8 @@ pub struct PumpJob {
     /// The client's working directory, absolute.
     pub(super) directory: PathBuf,
     pub(super) files: FileSet,
-    pub(super) times: Vec<FileTime>,
-    /// None from clients of 3.4.
+    /// None from clients of 3.4, as are the variables.
+    pub(super) times: Option<Vec<FileTime>>,
     pub(super) variables: Option<Variables>,
 }
 
@@ -80,8 +82,8 @@ impl PumpJob {
             let text = format!("bad request: the working directory {} {why}", directory.display());
             return Err(Refusal::new(ExitCode::ProtocolError, text));
         }
-        let (files, times) = (FileSet::default(), Vec::new());
-        Ok(PumpJob { command, directory, files, times, variables: None })
+        let files = FileSet::default();
+        Ok(PumpJob { command, directory, files, times: None, variables: None })
     }
 
     /// The judged command.
@@ -92,9 +94,16 @@ impl PumpJob {
     /// Takes what the client says of its files and headers; what has to be compared before the job may start.
     pub fn take_surroundings(&mut self, files: Files) -> Option<Question> {
         let Files { times, directories, headers } = files;
-        self.times = times;
+        self.times = Some(times);
         let program = self.command.program.path.clone();
         (!headers.is_empty()).then_some(Question { program, directories, headers })
+    }
+
+    /// Memory that what the client said of its files and variables takes, in bytes.
+    pub fn surroundings_memory(&self) -> u64 {
+        let times = self.times.as_ref().map_or(0, |times| times.capacity() * size_of::<FileTime>());
+        let variables = self.variables.iter().flatten().map(|(_, value)| value.capacity() + VARIABLE_BYTES);
+        (times + variables.sum::<usize>()) as u64
     }
 
     /// Unpacks the files and starts the compiler.
@@ -197,7 +206,8 @@ impl PumpJob {
     ) -> Result<Share, Refusal> {
         let mut share = Share::default();
         let mut unpacker = root.unpacker();
-        self.files.unpack(&self.times, links, &mut unpacker, buffers, &mut share, &workshop.trees)?;
+        let times = self.times.as_deref().unwrap_or_default();
+        self.files.unpack(times, links, &mut unpacker, buffers, &mut share, &workshop.trees)?;
         let directory = self.directory.as_os_str().as_bytes();
         unpacker.create_directory(directory).map_err(|error| {
             let text = format!("make the working directory {}: {error}", self.directory.display());

@@ -27,11 +27,6 @@ use crate::protocol::{ProtocolError, Version, lzo};
 /// there may be, and thousands of headers.
 const SURROUNDINGS_BYTES_MAX: u32 = 4 << 20;
 
-/// The entries about a job that are understood.
-const KNOWN: [&[u8]; 3] = [ENVIRONMENT_NAME, COMMAND_NAME, FILES_NAME];
-/// Memory that a record of such an entry takes beside its bytes, with the allocator's share.
-const RECORD_BYTES: u64 = 64;
-
 /// A request as far as it has come.
 #[derive(Debug)]
 pub struct Receiving {
@@ -45,9 +40,8 @@ pub struct Receiving {
     command: Option<AcceptedCommand>,
     content: Content,
     question: Option<Question>,
-    /// Which entries about the job have come, and what is kept of them, in bytes.
-    understood: Vec<&'static [u8]>,
-    understood_bytes: u64,
+    /// Whether the command has come a second time, as the user gave it.
+    has_own_command: bool,
 }
 
 /// What follows the command.
@@ -127,8 +121,7 @@ impl Receiving {
             command: None,
             content: Content::Nothing,
             question: None,
-            understood: Vec::new(),
-            understood_bytes: 0,
+            has_own_command: false,
         }
     }
 
@@ -179,32 +172,28 @@ impl Receiving {
             joined = [std::mem::take(&mut self.partial_header).as_slice(), bytes].concat();
             input = &joined;
         }
-        loop {
+        let mut is_complete = false;
+        while !is_complete {
             let (used, event) = self.decoder.next(input).map_err(Rejection::Malformed)?;
             input = &input[used..];
             match event {
-                Some(RequestEvent::End) => {
-                    self.count_memory(memory, workshop)?;
-                    return Ok(Some(self.complete()));
-                }
+                Some(RequestEvent::End) => is_complete = true,
                 Some(event) => self.on_event(event, workshop)?,
                 None if used == 0 => break,
                 None => {}
             }
         }
-        self.count_memory(memory, workshop)?;
+        let held = self.decoder.arguments_memory() + self.surroundings_memory();
+        if !memory.grow_to(held, &workshop.memory) {
+            let text = "this server has no memory left for so long a command; clients hold all there is";
+            return Err(Refusal::new(ExitCode::OutOfMemory, text).into());
+        }
+        if is_complete {
+            return Ok(Some(self.complete()));
+        }
         assert!(input.len() < HEADER_BYTES, "BUG: the decoder left {} bytes unread", input.len());
         self.partial_header = input.to_vec();
         Ok(None)
-    }
-
-    fn count_memory(&self, memory: &mut Share, workshop: &Workshop) -> Result<(), Refusal> {
-        let held = self.decoder.arguments_memory() + self.surroundings_memory();
-        if memory.grow_to(held, &workshop.memory) {
-            return Ok(());
-        }
-        let text = "this server has no memory left for so long a command; clients hold all there is";
-        Err(Refusal::new(ExitCode::OutOfMemory, text))
     }
 
     fn on_event(&mut self, event: RequestEvent<'_>, workshop: &Workshop) -> Result<(), Rejection> {
@@ -254,7 +243,7 @@ impl Receiving {
                 if let Content::Files { job, surroundings } = &mut self.content
                     && let Some(entry) = surroundings.take()
                 {
-                    let question = understand(&entry, job, workshop, &mut self.understood_bytes)?;
+                    let question = understand(&entry, job, workshop)?;
                     self.question = question.or(self.question.take());
                 }
             }
@@ -274,17 +263,19 @@ impl Receiving {
             );
             return Err(Refusal::new(ExitCode::OutOfMemory, text));
         }
-        // Each costs time here and may ask for more; those that are unknown are read over.
-        if let Some(known) = KNOWN.into_iter().find(|known| **known == name) {
-            if self.understood.contains(&known) {
-                let text = format!("bad request: {} comes twice", String::from_utf8_lossy(&name));
-                return Err(Refusal::new(ExitCode::ProtocolError, text));
-            }
-            self.understood.push(known);
-        }
-        let Content::Files { surroundings, .. } = &mut self.content else {
+        let Content::Files { surroundings, job } = &mut self.content else {
             unreachable!("BUG: a file before the number of files")
         };
+        let is_again = match name.as_slice() {
+            ENVIRONMENT_NAME => job.variables.is_some(),
+            FILES_NAME => job.times.is_some(),
+            COMMAND_NAME => std::mem::replace(&mut self.has_own_command, true),
+            _ => false,
+        };
+        if is_again {
+            let text = format!("bad request: {} comes twice", String::from_utf8_lossy(&name));
+            return Err(Refusal::new(ExitCode::ProtocolError, text));
+        }
         *surroundings = Some(Surroundings { name, content: Vec::new() });
         Ok(())
     }
@@ -297,11 +288,9 @@ impl Receiving {
     }
 
     fn surroundings_memory(&self) -> u64 {
-        let incoming = match &self.content {
-            Content::Files { surroundings: Some(entry), .. } => entry.content.capacity() as u64,
-            _ => 0,
-        };
-        self.understood_bytes + incoming
+        let Content::Files { job, surroundings } = &self.content else { return 0 };
+        let packed = surroundings.as_ref().map_or(0, |entry| entry.content.capacity() as u64);
+        packed + job.surroundings_memory() + self.question.as_ref().map_or(0, Question::memory)
     }
 
     fn complete(&mut self) -> Request {
@@ -318,9 +307,8 @@ fn understand(
     entry: &Surroundings,
     job: &mut PumpJob,
     workshop: &Workshop,
-    held: &mut u64,
 ) -> Result<Option<Question>, Refusal> {
-    if !KNOWN.contains(&entry.name.as_slice()) {
+    if ![ENVIRONMENT_NAME, COMMAND_NAME, FILES_NAME].contains(&entry.name.as_slice()) {
         // What a later client says beyond that does not matter to this server.
         return Ok(None);
     }
@@ -332,8 +320,6 @@ fn understand(
             lzo::decompress(packed, SURROUNDINGS_BYTES_MAX as usize).map_err(|error| bad(error.into()))?
         }
     };
-    let records = content.iter().filter(|byte| **byte == 0).count() as u64;
-    *held += content.len() as u64 + records * RECORD_BYTES;
     match entry.name.as_slice() {
         ENVIRONMENT_NAME => {
             let variables = decode_environment(&content).map_err(bad)?;

@@ -27,16 +27,18 @@ use crate::sys::open;
 /// How long an answer is given without a look at the directories it depends on. A job that starts within this time
 /// of an upgrade of packages may well read half of them before and half after.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long one job's names may be looked at: a hundred times what thousands of them take. A peer chooses the names, and
-/// each may stand for a long path or a large file. What was found by then is remembered.
-const COMPARE_TIME_MAX: Duration = Duration::from_secs(3);
 /// The largest header that is compared, in bytes: a hundred times the largest there is.
 const HEADER_BYTES_MAX: u64 = 16 << 20;
-/// Most directories and names of one job; clients know fewer than ten and some hundreds.
+/// Most directories of one job, and most files that may have to be looked for in them; clients know fewer than ten
+/// directories and some hundreds of names.
 const DIRECTORIES_MAX: usize = 64;
-const HEADERS_MAX: usize = 8 << 10;
-/// Names remembered, for all compilers together, and bytes of each: 8 MiB with what belongs to them.
-const REMEMBERED_MAX: usize = 1 << 16;
+const LOOKUPS_MAX: usize = 1 << 16;
+/// Most bytes that are read for one job: ten times what the largest C++ programs include of a system.
+const READ_BYTES_MAX: u64 = 256 << 20;
+/// Memory that a name takes beside its bytes, in bytes: its place in a list, and what the allocator adds.
+const HEADER_OVERHEAD_BYTES: usize = 64;
+/// What is remembered for all compilers together, in bytes: the names and paths, and [`HEADER_OVERHEAD_BYTES`] for each.
+const REMEMBERED_BYTES_MAX: usize = 16 << 20;
 
 /// What a job expects of the system headers.
 #[derive(Debug)]
@@ -47,6 +49,14 @@ pub struct Question {
     pub directories: Vec<Vec<u8>>,
     /// The names and what they should stand for.
     pub headers: Vec<SystemHeader>,
+}
+
+impl Question {
+    /// Memory it takes, in bytes.
+    pub fn memory(&self) -> u64 {
+        let names = self.headers.iter().map(|header| &header.name).chain(&self.directories);
+        names.map(|name| (name.capacity() + HEADER_OVERHEAD_BYTES) as u64).sum()
+    }
 }
 
 /// The answers so far.
@@ -108,11 +118,9 @@ impl SystemHeaders {
 
     /// Answers by looking, and remembers. `exposure` is what the compiler will see.
     pub fn compare(&self, question: Question, exposure: &Exposure) -> Result<(), Refusal> {
-        if question.directories.len() > DIRECTORIES_MAX || question.headers.len() > HEADERS_MAX {
-            let text = format!(
-                "{HEADERS_DIFFER}more than {HEADERS_MAX} names or {DIRECTORIES_MAX} directories are not compared"
-            );
-            return Err(Refusal::new(ExitCode::DistccFailed, text));
+        let lookups = question.directories.len().saturating_mul(question.headers.len());
+        if question.directories.len() > DIRECTORIES_MAX || lookups > LOOKUPS_MAX {
+            return Err(too_much());
         }
         let began = Instant::now();
         let Question { program, directories, headers } = question;
@@ -125,19 +133,12 @@ impl SystemHeaders {
             checked_at: began,
         });
         known.checked_at = began;
-        let mut differs = None;
+        let (mut differs, mut left) = (None, READ_BYTES_MAX);
         for header in &headers {
             let fingerprint = match known.fingerprints.get(&header.name) {
                 Some(fingerprint) => *fingerprint,
                 None => {
-                    let found =
-                        known.look(&place.directories, &header.name, exposure, began + COMPARE_TIME_MAX);
-                    let Some(found) = found else {
-                        let text = format!("{HEADERS_DIFFER}to compare them takes too long");
-                        differs = Some(Refusal::new(ExitCode::DistccFailed, text));
-                        break;
-                    };
-                    found
+                    known.look(&place.directories, &header.name, exposure, &mut left).ok_or_else(too_much)?
                 }
             };
             if fingerprint != header.fingerprint {
@@ -150,14 +151,18 @@ impl SystemHeaders {
 
     fn remember(&self, place: Place, known: Known) {
         let mut all = self.lock();
-        let weight = |known: &Known| known.fingerprints.len() + known.watched.len();
+        let weight = |known: &Known| {
+            let names = known.fingerprints.keys().map(Vec::len);
+            let lengths = names.chain(known.watched.keys().map(|path| path.as_os_str().len()));
+            lengths.map(|bytes| bytes + HEADER_OVERHEAD_BYTES).sum::<usize>()
+        };
         let others: usize =
             all.iter().filter(|(key, _)| **key != place).map(|(_, known)| weight(known)).sum();
-        if others + weight(&known) > REMEMBERED_MAX {
+        if others + weight(&known) > REMEMBERED_BYTES_MAX {
             // Nobody but a peer who invents names comes here; starting anew costs the others one look.
             all.clear();
         }
-        if weight(&known) <= REMEMBERED_MAX {
+        if weight(&known) <= REMEMBERED_BYTES_MAX {
             all.insert(place, known);
         }
     }
@@ -174,27 +179,27 @@ impl Known {
         self.watched.iter().all(|(path, before)| Signature::of(path) == *before)
     }
 
-    /// Finds out what a name stands for, and remembers what that depends on; nothing if it is too late.
+    /// Finds out what a name stands for, and remembers what that depends on. `None` if that would take reading more
+    /// than is `left`.
     fn look(
         &mut self,
         directories: &[Vec<u8>],
         name: &[u8],
         exposure: &Exposure,
-        give_up: Instant,
+        left: &mut u64,
     ) -> Option<u32> {
         let mut found = Vec::with_capacity(directories.len());
         for directory in directories {
-            if Instant::now() >= give_up {
-                return None;
-            }
             let path = Path::new(OsStr::from_bytes(directory)).join(OsStr::from_bytes(name));
             if !directory.starts_with(b"/") || name.starts_with(b"/") {
                 found.push(None);
                 continue;
             }
             self.watch(path.parent());
-            let is_seen = fs::metadata(&path).is_ok_and(|found| found.is_file()) && exposure.covers(&path);
-            if is_seen {
+            let file = fs::metadata(&path).ok().filter(|found| found.is_file() && exposure.covers(&path));
+            let is_seen = file.is_some();
+            if let Some(file) = file {
+                *left = left.checked_sub(file.len().min(HEADER_BYTES_MAX))?;
                 // The file may be a link to another directory.
                 self.watch(fs::canonicalize(&path).ok().as_deref().and_then(Path::parent));
             }
@@ -226,6 +231,10 @@ fn checksum(path: &Path) -> Option<u32> {
     let mut sum = Crc32::new();
     sum.update(&content);
     Some(sum.finish())
+}
+
+fn too_much() -> Refusal {
+    Refusal::new(ExitCode::DistccFailed, format!("{HEADERS_DIFFER}there are too many to compare"))
 }
 
 fn refusal(name: &[u8]) -> Refusal {
@@ -348,17 +357,19 @@ mod tests {
     fn a_peer_cannot_fill_the_memory_with_names() {
         let machine = Machine::new();
         let mut question = machine.question("x.h", [None, None]);
-        question.headers = vec![question.headers[0].clone(); HEADERS_MAX + 1];
-        assert!(machine.headers.compare(question, &machine.exposure).is_err());
-        for round in 0..12 {
+        question.headers = vec![question.headers[0].clone(); LOOKUPS_MAX];
+        let refusal = machine.headers.compare(question, &machine.exposure).unwrap_err();
+        assert!(refusal.reason.contains("too many"), "{refusal}");
+        for round in 0..4 {
             let mut question = machine.question("x.h", [None, None]);
             question.directories.truncate(1);
-            let names = (0..HEADERS_MAX).map(|number| format!("{round}/{number}.h").into_bytes());
+            let names = (0..LOOKUPS_MAX / 2).map(|number| format!("{round}/{number}.h").into_bytes());
             question.headers = names.map(|name| SystemHeader { name, fingerprint: 0 }).collect();
             assert!(machine.headers.compare(question, &machine.exposure).is_err());
-            let remembered: usize =
-                machine.headers.lock().values().map(|known| known.fingerprints.len()).sum();
-            assert!(remembered <= REMEMBERED_MAX);
+            let all = machine.headers.lock();
+            let names = all.values().flat_map(|known| known.fingerprints.keys());
+            let remembered: usize = names.map(|name| name.len() + HEADER_OVERHEAD_BYTES).sum();
+            assert!(remembered <= REMEMBERED_BYTES_MAX);
         }
     }
 }
