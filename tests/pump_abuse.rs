@@ -9,6 +9,8 @@ use std::fs;
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -222,6 +224,59 @@ fn entries_about_a_job_come_once_and_are_counted() {
     assert!(began.elapsed() < 4 * SOON, "{:?}", began.elapsed());
     daemon.assert_unharmed();
     place.finish(daemon);
+}
+
+#[test]
+fn an_include_server_that_is_no_good_does_not_hold_a_client_up() {
+    let place = Place::new();
+    let sandbox = &place.sandbox;
+    sandbox.write("a.c", "int a;\n");
+    let run = |socket: &Path| {
+        let began = Instant::now();
+        let outcome = sandbox
+            .distcc(["gcc", "-c", "a.c", "-o", "a.o"])
+            .hosts("127.0.0.1:9,lzo,cpp")
+            .env("INCLUDE_SERVER_PORT", socket)
+            .env("DISTCC_IO_TIMEOUT", "1")
+            .env("DISTCC_BACKOFF_PERIOD", "0")
+            .env("DISTCC_VERBOSE", "1")
+            .run();
+        assert_eq!(outcome.code(), 0, "{outcome}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{outcome}");
+        outcome.err().to_owned()
+    };
+    // An answer that never ends, in either language; its bytes come one after the other.
+    for (suffix, beginning) in [(".direct", "ANSW01000000"), ("", "ARGC00000fff")] {
+        let socket = place.path(&format!("endless{suffix}"));
+        let listener = UnixListener::bind(&socket).unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.write_all(beginning.as_bytes());
+                while stream.write_all(b"A").is_ok() {
+                    thread::sleep(Duration::from_millis(100));
+                }
+            }
+        });
+        let said = run(&place.path("endless"));
+        fs::remove_file(socket).unwrap();
+        // In 3.4's language those bytes are no packet.
+        assert!(said.contains("in time") || suffix.is_empty() && said.contains("makes no sense"), "{said}");
+    }
+    // Another user's, which answers nobody else itself; another's program might.
+    if !raw::is_root() {
+        eprintln!("not tested: only root can be another user");
+        return;
+    }
+    let socket = place.mark("socket");
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(place.path("bin/include_server"));
+    let mut child = command.args(["--foreground", "--port"]).arg(&socket).spawn().unwrap();
+    wait_until("the include server of another user", || socket.exists());
+    let said = run(&socket);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(said.contains("belongs to another user"), "{said}");
 }
 
 /// A request whose headers take long to compare: each name is the same large file, written differently.
