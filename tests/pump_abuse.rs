@@ -7,7 +7,7 @@ mod support;
 
 use std::fs;
 use std::io::Write;
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -291,7 +291,7 @@ fn expensive() -> Vec<u8> {
         .unwrap()
         .1;
     for number in 0..8000 {
-        let name = format!("{}../bin/{}", "./".repeat(number % 2000), large.file_name().unwrap().display());
+        let name = format!("{}../bin/{}", "./".repeat(number % 290), large.file_name().unwrap().display());
         content.extend(format!("H00000000{name}\0").bytes().take(600));
         content.extend(b"\0H00000000x\0");
     }
@@ -347,6 +347,15 @@ fn links_that_lead_far_take_no_more_than_their_time() {
     place.finish(daemon);
 }
 
+/// Whether there is a server that answers to the end.
+fn is_answered(address: SocketAddr, request: &[u8]) -> bool {
+    let answered = |mut stream: TcpStream| {
+        stream.write_all(request)?;
+        raw::read_reply(&mut stream).map(drop)
+    };
+    TcpStream::connect(address).and_then(answered).is_ok()
+}
+
 /// What the daemon has open, how many threads it has, and how many children.
 fn holdings(pid: u32) -> (usize, usize, usize) {
     let count = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count();
@@ -397,5 +406,58 @@ fn clients_that_vanish_at_any_moment_leave_nothing() {
             }
         });
         daemon.assert_unharmed();
+    }
+}
+
+#[test]
+fn a_request_of_very_many_files_stalls_nobody() {
+    let place = Place::new();
+    for namespaces in WAYS {
+        let daemon = start(&place, namespaces);
+        let whole = compile(&[]).file("/home/x/a.c", "int a;").bytes();
+        let at = whole.windows(4).position(|part| part == b"NFIL").unwrap();
+        let mut request = [&whole[..at], &packet("NFIL", 20_000, b""), &whole[at + 12..]].concat();
+        let content = Compressor::new().compress(b"x");
+        for number in 1..20_000 {
+            request.extend(body("NAME", format!("/d{}/e/{number}", number / 16).as_bytes()));
+            request.extend(body("FILE", &content));
+        }
+        thread::scope(|scope| {
+            let client = scope.spawn(|| daemon.ask(&request).unwrap());
+            while !client.is_finished() {
+                daemon.assert_serves();
+            }
+            let reply = client.join().unwrap();
+            assert_eq!(reply.status, 0, "{}", reply.stderr);
+        });
+        daemon.assert_unharmed();
+    }
+}
+
+#[test]
+fn a_daemon_that_ends_amid_starts_leaves_nothing() {
+    for round in 0..4_u64 {
+        let place = Place::new();
+        place.sandbox.script("compilers/stub-cc", "exit 0\n");
+        place.sandbox.allow_compiler("stub-cc");
+        let way = WAYS[round as usize % 2];
+        let daemon = Daemon::start(place.daemon().args(["--jobs", "4"]).env("DISTCCD_NAMESPACES", way));
+        let asked = PumpRequest::new(DIRECTORY, &["stub-cc", "-c", "a.c", "-o", "a.o"])
+            .file("/home/x/a.c", "int a;\n".repeat(20_000))
+            .file("/usr/include/of-the-client/a.h", "")
+            .bytes();
+        let address = daemon.address;
+        thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    // Until nobody answers.
+                    while is_answered(address, &asked) {}
+                });
+            }
+            thread::sleep(Duration::from_millis(150 + 37 * round));
+            let began = Instant::now();
+            place.finish(daemon);
+            assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+        });
     }
 }
