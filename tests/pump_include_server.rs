@@ -385,3 +385,31 @@ fn the_mirror_is_not_left_through_a_link() {
     server.stop();
     sandbox.assert_clean();
 }
+
+/// A client may ask it, or look itself: `--scan-includes` says the same.
+#[test]
+fn what_would_be_sent_is_listed_alike_with_and_without_it() {
+    let sandbox = Sandbox::new();
+    let directory = tree(&sandbox);
+    let command = command(&directory);
+    let ask = || sandbox.distcc(std::iter::once("--scan-includes").chain(words(&command))).cwd(&directory);
+    let server = IncludeServer::start(&sandbox, &[]);
+    let [alone, asked] = [ask(), ask().env("INCLUDE_SERVER_PORT", &server.socket)].map(|run| {
+        let outcome = run.run();
+        let text = outcome.out();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    });
+    let categories = ["FILE ", "SYMLINK ", "DIRECTORY ", "SYSTEMDIR "];
+    for category in categories {
+        assert!(asked.iter().any(|line| line.starts_with(category)), "{category}: {asked:?}");
+    }
+    // Of nested system directories only the outermost travels.
+    let without_system = |lines: &[String]| -> Vec<String> {
+        lines.iter().filter(|line| !line.starts_with("SYSTEMDIR")).cloned().collect()
+    };
+    assert_eq!(without_system(&asked), without_system(&alone));
+    server.stop();
+    sandbox.assert_clean();
+}

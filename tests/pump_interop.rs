@@ -163,8 +163,9 @@ fn every_mixture_makes_the_program_a_local_build_makes() {
         let work = sandbox.path("work").display().to_string();
         for (number, (option, source)) in WAYS.iter().enumerate() {
             let (option, source) = (option.replace("{work}", &work), source.replace("{work}", &work));
-            for dwarf in ["-gdwarf-4", "-gdwarf-5"] {
-                let words = ["gcc", dwarf, "-MD", &option, "-c", &source, "-o", "out/main.o"];
+            let versions = ["-gdwarf-4", "-gdwarf-5"];
+            for dwarf in if number == 0 { &versions[..] } else { &versions[number % 2..][..1] } {
+                let words = ["gcc", *dwarf, "-MD", &option, "-c", &source, "-o", "out/main.o"];
                 sandbox.command(words[0]).args(&words[1..]).run().assert_quiet_success();
                 let local =
                     (sandbox.read("out/main.o"), code(sandbox, "out/main.o"), sandbox.read("out/main.d"));
@@ -185,11 +186,13 @@ fn every_mixture_makes_the_program_a_local_build_makes() {
                 }
                 sandbox.command("gcc").args(["out/main.o", "-o", "program"]).run().assert_quiet_success();
                 assert_eq!(sandbox.command(sandbox.work("program")).run().out(), "42\n", "{way}");
-                // 3.4's daemon names its own directories in DWARF 5.
-                if mixture.2 == Ours || dwarf == "-gdwarf-4" {
+                // 3.4's daemon leaves its own directories in the tables of lines, and all of DWARF 5's.
+                let absolute = option.contains(&work) || source.contains(&work);
+                if mixture.2 == Ours || (*dwarf == "-gdwarf-4" && !absolute) {
                     let listed = gdb(sandbox, "program");
-                    assert!(listed.out().contains("int answer = part(20)"), "{way} {number}: {listed}");
-                    assert!(listed.out().contains("int part_local"), "{way} {number}: {listed}");
+                    for line in ["int answer = part(20)", "int part_local"] {
+                        assert!(listed.out().contains(line), "{way}: {line}: {listed}");
+                    }
                 }
             }
         }

@@ -10,7 +10,7 @@ use support::{Daemon, DaemonBuilder, Pump, Run, Sandbox, Tap, Tree, require, tre
 
 /// Where sources may be that a compiler's machine has files of its own.
 const PLACES: &[&str] =
-    &["/usr/src", "/opt", "/usr/local/src", "/usr/include", "/home", "/var/tmp", "/srv", "/root"];
+    &["/usr/src", "/opt", "/usr/local/src", "/usr/lib", "/home", "/var/tmp", "/srv", "/root"];
 
 /// A directory outside the sandbox. Removed with its guard.
 struct Elsewhere(PathBuf);
@@ -77,10 +77,10 @@ impl Build {
         let (local, local_tree) = run(self.sandbox.command(words[0]).args(&words[1..]));
         assert_eq!(local.code(), 0, "{local}");
         let (remote, tree) = run(self.distcc(words));
-        assert_eq!(remote.err(), local.err(), "{remote}");
+        assert_eq!(self.tap.take_versions(), [3], "in {}: {remote}", directory.display());
+        assert_eq!(remote.err(), local.err(), "in {}: {remote}", directory.display());
         assert_eq!(remote.code(), 0, "{remote}");
         assert_eq!(local_tree.difference(&tree), "", "in {}: {remote}", directory.display());
-        assert_eq!(self.tap.take_versions(), [3], "in {}: {remote}", directory.display());
         tree
     }
 

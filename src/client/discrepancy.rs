@@ -9,9 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::client::compiler::command_text;
+use crate::client::fresh_files;
 use crate::client::pump;
 use crate::client::session::Session;
+use crate::client::settings::Settings;
 use crate::client::stamp;
+use crate::compiler_args::Compile;
 use crate::mail::{self, Message};
 use crate::{log_info, log_warning};
 
@@ -36,18 +39,29 @@ pub struct Verdict<'a> {
 }
 
 /// Counts a job on which a server's compiler and ours differ, and tells whom the user wants to be told.
-pub fn note(session: &Session<'_>, argv: &[OsString], verdicts: [Verdict<'_>; 2]) {
+pub fn note(session: &Session<'_>, compile: &Compile, verdicts: [Verdict<'_>; 2]) {
     let settings = session.settings;
     if let Some(Err(error)) = pump::discrepancies(settings).map(|counter| counter.add()) {
         log_warning!("count a discrepancy: {error}");
     }
     let Some(to) = &settings.discrepancy_mail else { return };
-    let text = message(argv, verdicts);
+    if let Some(file) = changed_file(settings, compile) {
+        log_info!("nobody is told of the discrepancy: {} changed during the build", file.display());
+        return;
+    }
+    let text = message(&session.invocation.argv, verdicts);
     let message = Message { to, subject: "distcc-pump email", text: &text };
     match mail::send(message, &settings.search_path, &session.environment) {
         Ok(()) => log_info!("a message about the discrepancy was sent to {}", to.display()),
         Err(error) => log_warning!("mail a discrepancy to {}: {error}", to.display()),
     }
+}
+
+/// A file of the job that changed since the build's include server was started.
+fn changed_file(settings: &Settings, compile: &Compile) -> Option<PathBuf> {
+    let dependencies = compile.dependency_output(None)?;
+    let socket = settings.include_server.as_ref()?;
+    fresh_files::first(Path::new(&dependencies.path), socket, settings.changing_files.as_deref())
 }
 
 fn message(argv: &[OsString], verdicts: [Verdict<'_>; 2]) -> Vec<u8> {

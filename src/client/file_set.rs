@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::iter::Peekable;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
@@ -159,41 +160,50 @@ impl FileSet {
     /// What the entries are, and the client's paths of them, in order.
     pub fn entries(&self) -> Vec<(Category, &[u8])> {
         let mut found = Vec::new();
-        let mut rest = self.answer.heads.as_slice();
+        let mut stored = self.stored_bodies();
+        let heads = self.answer.heads.as_slice();
+        let mut rest = heads;
         while let Some((name, after)) = take_text(rest, Token::NAME) {
-            let entry = match take_text(after, Token::LINK) {
-                Some((target, after)) => {
-                    rest = after;
-                    (
-                        if is_system_link(name, target) {
-                            Category::SystemDirectory
-                        } else {
-                            Category::Symlink
-                        },
-                        name,
-                    )
-                }
-                None => {
-                    rest = after.get(HEADER_BYTES..).unwrap_or_default();
-                    match name.strip_suffix(FORCING_NAME) {
-                        Some(directory) => (Category::Directory, directory),
-                        None => (Category::File, name),
-                    }
-                }
+            let category = if let Some((target, after)) = take_text(after, Token::LINK) {
+                rest = after;
+                if is_system_link(name, target) { Category::SystemDirectory } else { Category::Symlink }
+            } else {
+                let Some((bytes, after)) = take_number(after, Token::FILE) else { break };
+                let body_at = heads.len() - after.len();
+                // A body that is not in the store stands among the heads.
+                let is_stored = stored.next_if_eq(&body_at).is_some();
+                rest = if is_stored { after } else { after.get(bytes as usize..).unwrap_or_default() };
+                if name.ends_with(FORCING_NAME) { Category::Directory } else { Category::File }
             };
             if !name.starts_with(surroundings::PREFIX) {
-                found.push(entry);
+                found.push((category, name.strip_suffix(FORCING_NAME).unwrap_or(name)));
             }
         }
         found
+    }
+
+    /// Where among the heads bodies of the store belong.
+    fn stored_bodies(&self) -> Peekable<impl Iterator<Item = usize>> {
+        let mut at = 0;
+        let pieces = self.answer.pieces.iter().filter_map(move |piece| {
+            at += piece.head_bytes as usize;
+            (piece.body_bytes > 0).then_some(at)
+        });
+        pieces.peekable()
     }
 }
 
 /// A string packet of one kind at the beginning of `input`, and what follows it.
 fn take_text(input: &[u8], token: Token) -> Option<(&[u8], &[u8])> {
+    let (bytes, rest) = take_number(input, token)?;
+    rest.split_at_checked(bytes as usize)
+}
+
+/// The number in a packet's header of one kind at the beginning of `input`, and what follows it.
+fn take_number(input: &[u8], token: Token) -> Option<(u32, &[u8])> {
     let (header, rest) = input.split_first_chunk::<HEADER_BYTES>()?;
     let header = Header::decode(header).ok().filter(|header| header.token == token)?;
-    rest.split_at_checked(header.value as usize)
+    Some((header.value, rest))
 }
 
 /// Whether a link leads out of a server's directory for the job, and back to where it is itself.
@@ -252,15 +262,16 @@ mod tests {
     /// An answer of one file of four bytes and one forced directory.
     fn answer(body_at: u64) -> Answer {
         let mut heads = Vec::new();
+        // This one's body is the answer's own, and not in the store.
         request::encode_file_header(surroundings::FILES_NAME, 2, &mut heads);
-        let first = heads.len() as u32;
+        heads.extend_from_slice(b"hi");
         request::encode_file_header(b"/p/a.c", 4, &mut heads);
         let second = heads.len() as u32;
         request::encode_link(b"/usr/include", &[&b"../".repeat(22)[..], b"usr/include"].concat(), &mut heads);
         request::encode_file_header(b"/p/forcing_technique_271828", 0, &mut heads);
         let third = heads.len() as u32;
         let piece = |head_bytes, body_at, body_bytes| Piece { head_bytes, body_at, body_bytes };
-        let pieces = vec![piece(first, 0, 2), piece(second - first, body_at, 4), piece(third - second, 0, 0)];
+        let pieces = vec![piece(second, body_at, 4), piece(third - second, 0, 0)];
         Answer { entries: 4, heads, pieces }
     }
 

@@ -414,7 +414,7 @@ fn conclude(
             // Preprocessing is the first suspect; the host is only if it fails in plain mode, too.
             let there = discrepancy::Verdict { place: &host.word, code: remote_code, said: &reply.stderr };
             let here = discrepancy::Verdict { place: "localhost", code: here, said: &said };
-            discrepancy::note(session, &argv, [there, here]);
+            discrepancy::note(session, compile, [there, here]);
         } else if let Some(backoff) = session.backoff() {
             let _ = backoff.mark(host);
         }

@@ -14,6 +14,7 @@ pub mod source;
 pub mod background;
 pub mod discrepancy;
 pub mod file_set;
+mod fresh_files;
 pub mod include_server;
 pub mod include_variables;
 pub mod pump;

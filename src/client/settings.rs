@@ -76,6 +76,8 @@ pub struct Settings {
     pub discrepancies_max: u64,
     /// Who is told about such jobs: DISTCC_EMAILLOG_WHOM_TO_BLAME, with DISTCC_ENABLE_DISCREPANCY_EMAIL=1.
     pub discrepancy_mail: Option<OsString>,
+    /// DISTCC_EXCLUDE_FRESH_FILES: a glob for files that change during a build and explain no discrepancy.
+    pub changing_files: Option<OsString>,
     /// DEPENDENCIES_OUTPUT or SUNPRO_DEPENDENCIES: compilers append to a file of this machine.
     pub names_dependency_file: bool,
     /// The first variable that gives compilers options of its own, or other programs to run.
@@ -124,6 +126,7 @@ impl Settings {
             discrepancy_mail: flag("DISTCC_ENABLE_DISCREPANCY_EMAIL", false).then(|| {
                 non_empty("DISTCC_EMAILLOG_WHOM_TO_BLAME").unwrap_or_else(|| MAIL_RECIPIENT_DEFAULT.into())
             }),
+            changing_files: non_empty("DISTCC_EXCLUDE_FRESH_FILES"),
             names_dependency_file: env::var_os("DEPENDENCIES_OUTPUT").is_some()
                 || env::var_os("SUNPRO_DEPENDENCIES").is_some(),
             hidden_options: HIDDEN_OPTIONS.into_iter().find(|name| env::var_os(name).is_some()),

@@ -19,12 +19,11 @@ pub fn options(compile: &Compile, settings: &Settings) -> Vec<OsString> {
     if settings.colour_allowed && !compile.chooses_colour() {
         options.push("-fdiagnostics-color=always".into());
     }
-    // gcc folds no lines by itself. clang's driver believes COLUMNS, or asks the terminal.
+    // gcc folds no lines by itself. clang's driver believes COLUMNS, and has long ceased to ask the terminal.
     let is_clang = Family::of_name(compile.compiler()) == Family::Clang;
     let says_width = |word: &OsString| word.as_encoded_bytes().starts_with(b"-fmessage-length");
     if is_clang && !compile.argv().iter().any(says_width) {
-        let columns = settings.columns.or_else(|| process::terminal_columns(io::stderr().as_fd()));
-        options.extend(columns.map(|columns| format!("-fmessage-length={columns}").into()));
+        options.extend(settings.columns.map(|columns| format!("-fmessage-length={columns}").into()));
     }
     options
 }

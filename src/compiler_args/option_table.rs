@@ -276,6 +276,8 @@ pub(super) static OPTIONS: &[OptionRow] = &[
     row("-Wdocumentation-unknown-command", Value::None, Local("reads comments, which preprocessing removes")),
     row("-Weverything", Value::None, Local("reads comments, which preprocessing removes")),
     row("-Wl,", Value::Joined, Linker),
+    // Servers have only the directories that something is found in.
+    row("-Wmissing-include-dirs", Value::None, PreprocessorHere),
     row("-Wp,", Value::Joined, PreprocessorHere),
     row("-Xanalyzer", Value::Separate, Local("speaks to a program the server may not have")),
     row("-Xarch_", Value::Joined, Local("gives an option to one of several compilations")),

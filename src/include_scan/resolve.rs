@@ -125,14 +125,20 @@ impl Searcher {
     ) -> Option<Searcher> {
         let mut trace = Trace::default();
         let working_id = tree.walk(ROOT, working.as_os_str().as_bytes(), &mut trace)?;
-        let mut builder = Builder { tree, working: working_id, working_text: working, trace };
+        // Compilers print directories as they are named, or without links: what they are is what counts.
+        let found = |tree: &mut Tree, path: &[u8], trace: &mut Trace| {
+            tree.walk(ROOT, &absolute(working.as_os_str(), path), trace)
+        };
+        let mut own_places: Vec<Arc<Path>> = Vec::new();
+        for place in path.own_places.iter().filter(|place| !is_shared_place(place)) {
+            own_places.extend(found(tree, place, &mut trace).map(|id| Arc::clone(tree.path(id))));
+        }
         let own = |directory: &Directory| {
-            path.own_places.iter().any(|place| {
-                let place = absolute(working.as_os_str(), place);
-                !is_shared_place(&place) && directory.path.starts_with(&place)
-            })
+            let id = found(tree, &directory.path, &mut Trace::default());
+            id.is_some_and(|id| own_places.iter().any(|place| is_below(tree.path(id), place)))
         };
         let (own_dirs, system): (Vec<_>, Vec<_>) = view.directories.iter().cloned().partition(own);
+        let mut builder = Builder { tree, working: working_id, working_text: working, trace };
         // How the compiler's own directories are reached concerns this machine only.
         let marks = (builder.trace.links.len(), builder.trace.left.len());
         let system = builder.places(&system);

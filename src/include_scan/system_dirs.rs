@@ -158,7 +158,10 @@ fn ask(question: &Question, search_path: &OsStr, patience: Duration) -> Result<S
 /// The directories in what `-v` prints, and those it says do not exist.
 fn parse(messages: &[u8]) -> Option<(Vec<Directory>, Vec<Vec<u8>>)> {
     let lines = || messages.split(|byte| *byte == b'\n');
-    let begin = lines().position(|line| line == b"#include <...> search starts here:")?;
+    let position_of = |heading: &[u8]| lines().position(|line| line == heading);
+    // A clang that has none (-nostdinc) leaves their heading out, and the list ends below the one before.
+    let begin = position_of(b"#include <...> search starts here:")
+        .or_else(|| position_of(b"#include \"...\" search starts here:"))?;
     let listed = lines().skip(begin + 1);
     let mut directories = Vec::new();
     let mut ended = false;
@@ -198,6 +201,8 @@ mod tests {
         assert_eq!(paths, [&b"/usr/lib/gcc/x 12/include"[..], b"/F", b"/usr/include"]);
         assert!(directories[1].framework);
         assert_eq!(absent, [b"/none"]);
+        let none = b"ignoring nonexistent directory \"inc\"\n#include \"...\" search starts here:\nEnd of search list.\n";
+        assert_eq!(parse(none), Some((Vec::new(), vec![b"inc".to_vec()])));
         assert_eq!(parse(b"#include <...> search starts here:\n /usr\n"), None);
         assert_eq!(parse(b"cc: error\n"), None);
     }

@@ -1,6 +1,6 @@
-//! Extended regular expressions (regex(7)), as the C library has them.
+//! Extended regular expressions (regex(7)) and globs (glob(7)), as the C library has them.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
@@ -64,6 +64,15 @@ impl Drop for Pattern {
     }
 }
 
+/// Whether a glob matches all of a path; its `*` crosses slashes.
+pub fn glob_matches(glob: &OsStr, path: &OsStr) -> bool {
+    let (Ok(glob), Ok(path)) = (CString::new(glob.as_bytes()), CString::new(path.as_bytes())) else {
+        return false;
+    };
+    // SAFETY: both are NUL-terminated, and are only read.
+    unsafe { libc::fnmatch(glob.as_ptr(), path.as_ptr(), 0) == 0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +83,14 @@ mod tests {
         assert!(pattern.is_in(Path::new("/p/generated/a.h")));
         assert!(!pattern.is_in(Path::new("/p/generated/a.hh")));
         assert!(Pattern::new("a(").unwrap_err().to_string().contains('('));
+    }
+
+    #[test]
+    fn a_glob_means_the_whole_path() {
+        for (glob, path, want) in
+            [("*/gen/*.h", "/p/gen/x/a.h", true), ("gen/*", "/p/gen/a.h", false), ("a?[", "ab", false)]
+        {
+            assert_eq!(glob_matches(glob.as_ref(), path.as_ref()), want, "{glob} {path}");
+        }
     }
 }

@@ -67,6 +67,7 @@ fn directories_are_searched_as_compilers_do() {
         ("gcc -c --sysroot=ROOT/r -I=/i a.c", &[("a.c", "#include <b.h>\n"), ("r/i/b.h", "")]),
         ("gcc -c --sysroot=ROOT/r a.c", &[("a.c", "#include <b.h>\n"), ("r/usr/include/b.h", "")]),
         ("clang -c --sysroot=ROOT/r a.c", &[("a.c", "#include <b.h>\n"), ("r/usr/include/b.h", "")]),
+        ("clang -c --sysroot=r a.c", &[("a.c", "#include <b.h>\n"), ("r/usr/include/b.h", "")]),
         ("gcc -c -nostdinc -I i a.c", &[("a.c", "#include <stdio.h>\n"), ("i/stdio.h", "")]),
         ("gcc -c -I/usr/include -Ii a.c", &[("a.c", "#include <stdlib.h>\n"), ("i/stdlib.h", "")]),
         // A system header comes back to the user's files.

@@ -57,6 +57,10 @@ pub const DEBUGGING: &[Case] = &[
     ("gcc -g -fdebug-prefix-map={top}=/t -gdwarf-4 -c a.c", Server),
     ("gcc -g -fno-merge-debug-strings -gz -c a.c", Server),
     ("gcc -g -gsplit-dwarf -c a.c -o out/a.o", Here),
+    ("gcc -g -fsanitize=address,undefined -c a.c", Server),
+    ("clang -g -fsanitize=address -c a.c", Server),
+    ("gcc -g -c .//sub//deep.c -o out//deep.o", Server),
+    ("gcc -g -I. -I./include -c ./far.c", Server),
     ("clang -g -c a.c", Server),
     ("clang -g3 -fdebug-macro -c a.c", Here),
     ("clang -g -gdwarf-4 -gz -O2 -c a.c -o out/a.o", Server),
@@ -99,6 +103,9 @@ pub const OUTPUTS: &[Case] = &[
     ("gcc -E a.c", Here),
     ("gcc -c a.c -o a.o -Wl,--no-such-option", Server),
     ("clang -c a.c -lm", Server),
+    ("gcc -pipe -O1 -c a.c -o out/../a.o", Server),
+    ("gcc -c a.c -o /dev/null", Server),
+    ("clang -fmodules -fmodules-cache-path=cache -c bare.c", Here),
 ];
 
 pub const DIAGNOSTICS: &[Case] = &[
@@ -145,6 +152,10 @@ pub const DIAGNOSTICS: &[Case] = &[
     ("gcc -Wall -c latin.c", Server),
     ("gcc -Wall -finput-charset=latin1 -c latin.c", Server),
     ("gcc -Wall -c pragma.c", Server),
+    ("gcc -H -c names.c", Plain),
+    ("clang -H -c names.c", Plain),
+    ("gcc -Wmissing-include-dirs -Inowhere -Isub/nothing -Ihollow.h -c a.c", Plain),
+    ("clang -Wmissing-include-dirs -Inowhere -Isub/nothing -c a.c", Plain),
     ("clang -Wall -c pragma.c", Server),
 ];
 
@@ -195,7 +206,11 @@ pub const SEARCH: &[Case] = &[
     ("gcc -MD --sysroot={work}/root -I=/usr/include -nostdinc -c rooted.c", Server),
     ("gcc -MD -isysroot {work}/root -c rooted.c", Server),
     ("clang -MD --sysroot={work}/root -c rooted.c", Server),
+    ("clang -MD --sysroot=root -c rooted.c", Server),
+    ("clang -MD --sysroot=root-link -c rooted.c", Server),
+    ("gcc -MD --sysroot=root-link -c rooted.c", Server),
     ("gcc -MD -nostdinc -Iinclude -c far.c", Server),
+    ("clang -MD -nostdinc -Iinclude -c far.c", Server),
     ("gcc -MD -iprefix {work}/in -iwithprefix clude -c far.c", Server),
     ("gcc -MD -iprefix{work}/ -iwithprefixbefore include -c far.c", Server),
     ("gcc -MD -B{work}/bdir -c far.c -Iinclude", Here),
@@ -212,6 +227,12 @@ pub const SEARCH: &[Case] = &[
     ("gcc -MD -Iinclude -DNAME=<far.h> -c given.c", Server),
     ("gcc -MD -Iinclude0 -Iinclude -Iinclude2 -c next.c", Server),
     ("gcc -MD -c import.c", Server),
+    ("gcc -MD -c once.c", Server),
+    ("clang -MD -c once.c", Server),
+    ("gcc -MD -I/nowhere/at/all -c a.c", Server),
+    ("gcc -MD -include stdio.h -c empty.c", Server),
+    ("gcc -MD -I. -c own.c", Server),
+    ("gcc -MD -Iblocked -Iinclude -c far.c", Server),
     ("gcc -MD -Iinclude -c has.c", Server),
     ("gcc -g -MD -c absolute.c", Server),
     ("gcc -g -MD -c {work}/dir␣with␣blanks/a␣b.c", Server),
@@ -252,6 +273,8 @@ pub const DEPENDENCIES: &[Case] = &[
     ("gcc -Wp,-MD,wp.d,-MT,target -c a.c", Server),
     ("gcc -MMD -S a.c -o out/a.s", Server),
     ("gcc -MD -MF /dev/null -c a.c", Server),
+    ("gcc -MD -MF - -c a.c", Here),
+    ("clang -MMD -MF - -c a.c", Here),
     ("clang -MD -c a.c -o out/other.o", Server),
     ("clang -MMD -MF dep -MT x -c a.c", Server),
     ("clang -MD -MV -c dir␣with␣blanks/a␣b.c -o out/x.o", Plain),
@@ -281,7 +304,7 @@ pub const LANGUAGES: &[Case] = &[
     ("g++ -c b.C", Server),
     ("gcc -std=c99 -pedantic -Wall -c a.c", Server),
     ("gcc -ansi -c bare.c", Server),
-    ("gcc -c a.s", Here),
+    ("gcc -c as.s", Here),
     ("gcc -c up.S", Here),
     ("gcc -g0 -Iwith-pch -c pre.c", Plain),
     ("g++ -g -include with-pch/pre.h -c empty.cc", Plain),
@@ -289,4 +312,4 @@ pub const LANGUAGES: &[Case] = &[
 
 /// Parts of options whose results name files where no map and no patch reaches. Servers that have no namespaces
 /// refuse them, and compile a text that was preprocessed here instead.
-pub const BEYOND_PREFIXES: &[&str] = &["-flto", "-frecord-gcc-switches"];
+pub const BEYOND_PREFIXES: &[&str] = &["-flto", "-frecord-gcc-switches", "-fsanitize="];

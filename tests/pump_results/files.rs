@@ -1,6 +1,6 @@
 //! The files that commands are run on. Knows nothing of commands.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -115,6 +115,18 @@ const FILES: &[(&str, &str)] = &[
     ("include0/far.h", "#include_next <far.h>\n#define FIRST 1\n"),
     ("next.c", "#include <far.h>\nint next = FIRST + NEAR;\n"),
     ("import.c", "#import \"a.h\"\n#import \"sub/deep.h\"\n#import \"sub/../a.h\"\nint i = VALUE;\n"),
+    // The same content at two times: gcc takes it for two files, by their times only.
+    ("sub/once.h", "#pragma once\nONCE(int)\n"),
+    ("include/once.h", "#pragma once\nONCE(int)\n"),
+    (
+        "once.c",
+        "#define ONCE(x) extern x once;\n#include \"sub/once.h\"\n#undef ONCE\n\
+        #define ONCE(x) x twice;\n#include \"include/once.h\"\n",
+    ),
+    ("stdlib.h", "#include_next <stdlib.h>\n#define OWN 1\n"),
+    ("own.c", "#include <stdlib.h>\nint own = OWN + EXIT_FAILURE;\n"),
+    // A directory where a header is looked for.
+    ("blocked/far.h/.keep", ""),
     (
         "has.c",
         "#if __has_include(<far.h>) && !__has_include(\"not/there.h\") && __has_include(<stdio.h>)\n\
@@ -149,7 +161,7 @@ const FILES: &[(&str, &str)] = &[
         "#ifdef WHOLE\n#include \"a.h\"\n#else\n#include \"never-there.h\"\n#endif\nint c = VALUE;\n",
     ),
     ("ready.i", "# 1 \"x.c\"\nint ready = 1;\n"),
-    ("a.s", ".globl s\ns:\n"),
+    ("as.s", ".globl s\ns:\n"),
     ("up.S", "#include \"bare.h\"\n.globl u\nu: .long BARE\n"),
     ("with-pch/pre.h", "#define PRE 9\nstatic inline int pre(void) { return PRE; }\n"),
     ("pre.c", "#include <pre.h>\nint p(void) { return pre(); }\n"),
@@ -163,29 +175,31 @@ const LINKS: &[(&str, &str)] = &[
     ("link.h", "sub/second-link.h"),
     ("sub/second-link.h", "{work}/a.h"),
     ("linkdir", "include"),
+    ("root-link", "root"),
     ("symlinked-source.c", "sub/lone.c"),
 ];
 
-/// Makes the work directory anew. `precompiled` is the content of a precompiled header beside `with-pch/pre.h`.
-pub fn populate(sandbox: &Sandbox, precompiled: &[u8]) {
-    sandbox.clear_work();
+/// Fills the work directory.
+pub fn populate(sandbox: &Sandbox) {
     let work = sandbox.work("").display().to_string();
     let work = work.trim_end_matches('/');
     for (name, content) in FILES {
         sandbox.write(name, content.replace("{work}", work));
     }
     sandbox.write("latin.c", LATIN);
-    sandbox.write("with-pch/pre.h.gch", precompiled);
+    let precompile = ["-x", "c-header", "with-pch/pre.h", "-o", "with-pch/pre.h.gch"];
+    sandbox.command("gcc").args(precompile).run().assert_quiet_success();
     for name in tree_of(Path::new(work)).0.keys() {
         let file = File::options().append(true).open(sandbox.work(name)).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH + MODIFIED).unwrap();
     }
+    let older = SystemTime::UNIX_EPOCH + MODIFIED - Duration::from_secs(1);
+    File::options().append(true).open(sandbox.work("include/once.h")).unwrap().set_modified(older).unwrap();
     // A header newer than what includes it, by more than clocks differ.
     let newer = SystemTime::now() + Duration::from_secs(3600);
     File::options().append(true).open(sandbox.work("a.h")).unwrap().set_modified(newer).unwrap();
     for (name, target) in LINKS {
         symlink(target.replace("{work}", work), sandbox.work(name)).unwrap();
     }
-    let _ = fs::remove_file(sandbox.path("link"));
     symlink("work", sandbox.path("link")).unwrap();
 }
