@@ -6,6 +6,7 @@ RUST_NEEDED=1.90               # `rust-version` in Cargo.toml
 DAEMON_POLLS_MAX=200           # of POLL seconds each: how long a demonstration daemon may take to start
 POLL=0.05
 DEMO_JOBS=4
+DEMO_SLOTS=2                   # at each of the two servers
 DOTS_PER_LINE=50
 SOURCE=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 APPLETS="distccd pump lsdistcc include_server distccmon-text update-distcc-symlinks"
@@ -23,15 +24,17 @@ A configuration file that is already there is kept, and a changed one survives -
 only where DIR belongs to root. A host list is read from /etc and /usr/local/etc; with another DIR, copy
 DIR/etc/distcc/hosts to ~/.distcc.
 
---demo starts two servers on the loopback interface, builds tests/sample (or the Debian source package
-PACKAGE, such as zlib) through them with make -j4, builds it again without them, and compares every object
-file. The exit status is 1 when one differs (in more than its information for the debugger) or nothing was
-distributed. As root it also installs the packages needed, those that PACKAGE needs to build included.
+--demo starts two servers on the loopback interface and builds tests/sample (or the Debian source package
+PACKAGE, such as zlib) with make -j4 three times: through the servers in plain mode, through them in pump
+mode, and without them. It says where each file was compiled, and compares every object file. The exit status
+is 1 when one differs (in plain mode: in more than its information for the debugger), or when a mode has
+distributed nothing, and for tests/sample when pump mode has not distributed everything. As root it also
+installs the packages needed, those that PACKAGE needs to build included.
 
 Environment:
   DESTDIR             is put before every installed path
   NO_COLOR            no colour, also on a terminal
-  DISTCC_DEMO_BINDIR  a directory with the distcc and distccd to demonstrate instead of this one's
+  DISTCC_DEMO_BINDIR  a directory with the distcc, distccd and pump to demonstrate instead of this one's
   DISTCC_DEMO_PORTS   two ports for servers that cannot choose their own, such as "3701 3702"
 END
 }
@@ -310,10 +313,10 @@ demo_cleanup() {
     status=$?
     trap '' INT TERM HUP
     # shellcheck disable=SC2086 # a list of numbers
-    for pid in $make_pid $daemon_pids; do
+    for pid in $build_pid $daemon_pids; do
         kill "$pid" 2>/dev/null || true
     done
-    for pid in $make_pid $daemon_pids; do
+    for pid in $build_pid $daemon_pids; do
         wait "$pid" 2>/dev/null || true
     done
     cd /
@@ -336,7 +339,7 @@ heading() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 seconds() { awk -v ms="$1" 'BEGIN { printf "%.1f s", ms / 1000 }'; }
 now() { date +%s%3N; }
 
-# start_daemon NUMBER PORT: adds to `hosts` and `daemon_pids`.
+# start_daemon NUMBER PORT: adds to `addresses` and `daemon_pids`.
 start_daemon() {
     log=$work/distccd$1.log
     mkdir -m 1777 "$work/tmp$1"
@@ -355,7 +358,7 @@ start_daemon() {
         port=$(sed -n 's/.*listening on 127\.0\.0\.1:\([0-9][0-9]*\).*/\1/p' "$log" | head -n 1)
     done
     say "server $1 listens on 127.0.0.1:$port"
-    hosts="${hosts:+$hosts }127.0.0.1:$port/2,lzo"
+    addresses="$addresses 127.0.0.1:$port"
 }
 
 # fetch_package NAME: unpacks its source into $work/source. The machine's own package lists stay as they are.
@@ -414,25 +417,41 @@ progress() {
     fi
 }
 
-# run_make LABEL LOG COUNT-COMMAND [VARIABLE=VALUE...]: builds in the current directory; sets `took` to
-# milliseconds.
-run_make() {
-    label=$1 log=$2 count=$3
-    shift 3
+# run_build MODE COMMAND [ARG]...: runs a command that builds in the current directory; sets `took` and `processor` to
+# milliseconds, the latter of the command and all it started and waited for.
+run_build() {
+    mode=$1 log=$work/$1.log
+    shift
+    case $mode in
+    local) label="local build" count=count_objects ;;
+    *) label="$mode mode" count=count_compiled ;;
+    esac
     started=$(now) drawn=0 tick=0
     [ "$terminal" = yes ] || printf '%s: ' "$label"
-    env -u MAKEFLAGS -u MAKELEVEL -u DISTCC_VERBOSE -u DISTCC_FALLBACK "SOURCE_DATE_EPOCH=$epoch" "$@" \
-        make -j$DEMO_JOBS >"$log" 2>&1 </dev/null &
-    make_pid=$!
-    while kill -0 $make_pid 2>/dev/null; do
+    (
+        env -u MAKEFLAGS -u MAKELEVEL -u DISTCC_VERBOSE -u DISTCC_FALLBACK -u DISTCC_POTENTIAL_HOSTS \
+            "SOURCE_DATE_EPOCH=$epoch" "$@" >"$log" 2>&1 </dev/null &
+        command_pid=$!
+        trap 'kill $command_pid' TERM
+        result=0
+        wait $command_pid || result=$?
+        trap - TERM
+        # Again, for one that was told to end and takes its time.
+        wait $command_pid 2>/dev/null || true
+        times >"$work/times"
+        exit $result
+    ) &
+    build_pid=$!
+    while kill -0 $build_pid 2>/dev/null; do
         sleep $POLL
         tick=$((tick + 1))
         [ $((tick % 4)) -ne 0 ] || progress "$label" "$($count)"
     done
     result=0
-    wait $make_pid || result=$?
-    make_pid=
+    wait $build_pid || result=$?
+    build_pid=
     took=$(($(now) - started))
+    processor=$(tail -n 1 "$work/times" | tr 'ms' '  ' | awk '{ printf "%.0f", (($1 + $3) * 60 + $2 + $4) * 1000 }')
     progress "$label" "$($count)"
     if [ "$terminal" = yes ]; then
         echo
@@ -445,11 +464,34 @@ run_make() {
     fi
 }
 
+# distributed_build MODE HOST-OPTIONS COMMAND [ARG]...: builds through the servers; leaves the tree in $work/MODE, what
+# was compiled in $work/MODE.jobs, and a fresh tree in its place. Objects name the directory they were made in.
+distributed_build() {
+    mode=$1 options=$2 client_log=$work/$1.client hosts=
+    shift 2
+    for address in $addresses; do
+        hosts="$hosts $address/$DEMO_SLOTS,$options"
+    done
+    : >"$client_log"
+    mkdir "$work/state"
+    run_build "$mode" "PATH=$work/masquerade:$PATH" "DISTCC_DIR=$work/state" "DISTCC_LOG=$client_log" \
+        "DISTCC_HOSTS=$hosts" INCLUDE_SERVER_ARGS=-t "$@"
+    rm -rf -- "$work/state"
+    # What the include server has used is not in the sum, because it is nobody's child.
+    processor=$((processor + $(sed -n 's/^include_server: elapsed .* user \([0-9.]*\) s, system \([0-9.]*\) s$/\1 \2/p' "$log" |
+        awk '{ ms = ($1 + $2) * 1000 } END { printf "%.0f", ms }')))
+    read_client_log >"$work/$mode.jobs"
+    cd "$work"
+    mv -- "$tree" "$work/$mode"
+    cp -a -- "$work/pristine" "$tree"
+    cd "$tree"
+}
+
 count_compiled() { read_client_log | grep -vc '^-' || true; }
 count_objects() { find_objects | wc -l; }
 
-# Reads the client's log; prints HOST MILLISECONDS SOURCE OBJECT for each compile, and "- - - -" for each other
-# command. One process writes all lines of a job, so the process id gathers them.
+# Reads the client's log; prints HOST SOURCE OBJECT for each compile, and "- - -" for each other command. One process
+# writes all lines of a job, so the process id gathers them.
 read_client_log() {
     awk '
         { pid = $1 }
@@ -481,11 +523,9 @@ read_client_log() {
             host[pid] = line
         }
         / elapsed compilation time / {
-            line = $0
-            sub(/.* elapsed compilation time /, "", line)
             sub(/\/.*/, "", host[pid])
-            if (pid in source) printf "%s %.0f %s %s\n", host[pid], line * 1000, source[pid], object[pid]
-            else print "- - - -"
+            if (pid in source) print host[pid], source[pid], object[pid]
+            else print "- - -"
             delete source[pid]; delete object[pid]; delete host[pid]
         }' "$client_log"
 }
@@ -515,14 +555,14 @@ same_code() {
     strip --strip-debug "$work/one.o" "$work/other.o" 2>/dev/null && cmp -s "$work/one.o" "$work/other.o"
 }
 
-# same OBJECT: "yes", "code" when only information for the debugger differs, "NO", or "?" when the build did not
+# same MODE OBJECT: "yes", "code" when only information for the debugger differs, "NO", or "?" when the build did not
 # keep it (the tests of a configure script).
 same() {
     verdict='?'
-    for candidate in $(objects_named "$1"); do
-        if cmp -s "$work/distributed/$candidate" "$candidate"; then
+    for candidate in $(objects_named "$2"); do
+        if cmp -s "$work/$1/$candidate" "$candidate"; then
             [ "$verdict" != '?' ] || verdict=yes
-        elif same_code "$work/distributed/$candidate" "$candidate"; then
+        elif same_code "$work/$1/$candidate" "$candidate"; then
             [ "$verdict" = NO ] || verdict=code
         else
             verdict=NO
@@ -531,48 +571,84 @@ same() {
     printf %s "$verdict"
 }
 
-print_table() {
-    printf '\n%s%-40s %-21s %8s  %s%s\n' "$bold" file host ms same "$plain"
-    grep -v '^-' "$work/jobs" | while read -r host ms source object; do
-        verdict=$(same "$object")
+# judge MODE: writes $work/MODE.verdicts, "SOURCE OBJECT WHERE VERDICT" for each file that can be compared.
+judge() {
+    grep -v '^-' "$work/$1.jobs" | while read -r host source object; do
+        verdict=$(same "$1" "$object")
         [ "$verdict" != '?' ] || continue
-        printf '%s %s %s\n' "$host" "$ms" "$verdict" >>"$work/verdicts"
-        colour=$good
-        [ "$verdict" = yes ] || [ "$verdict" = code ] || colour=$bad
-        [ ${#source} -le 40 ] || source=...$(printf %s "$source" | tail -c 37)
-        printf '%-40s %-21s %8s  %s%s%s\n' "$source" "$host" "$ms" "$colour" "$verdict" "$plain"
-    done
+        where=$host number=0
+        for address in $addresses; do
+            number=$((number + 1))
+            [ "$host" != "$address" ] || where=server-$number
+        done
+        printf '%s %s %s %s\n' "$source" "$object" "$where" "$verdict"
+    done >"$work/$1.verdicts"
 }
+
+print_table() {
+    printf '\n%s%-40s  %-16s  %s%s\n' "$bold" '' 'plain mode' 'pump mode' "$plain"
+    printf '%s%-40s  %-10s %-5s  %-10s %s%s\n' "$bold" file where same where same "$plain"
+    awk -v good="$good" -v bad="$bad" -v plain="$plain" '
+        function cell(id, form) {
+            if (!(id in where)) return sprintf("  %-10s " form, "-", "")
+            return sprintf("  %-10s %s" form "%s", where[id], verdict[id] == "NO" ? bad : good, verdict[id], plain)
+        }
+        {
+            key = $1 " " $2
+            if (!(key in source)) { source[key] = $1; keys[++count] = key }
+            where[key, FILENAME] = $3; verdict[key, FILENAME] = $4
+        }
+        END {
+            for (i = 1; i <= count; i++) {
+                key = keys[i]
+                name = source[key]
+                if (length(name) > 40) name = "..." substr(name, length(name) - 36)
+                printf "%-40s%s%s\n", name, cell(key SUBSEP ARGV[1], "%-5s"), cell(key SUBSEP ARGV[2], "%s")
+            }
+        }' "$work/plain.verdicts" "$work/pump.verdicts"
+}
+
+# tally MODE: sets `all` files, those `remote`, and those with an object `equal` to the local one or equal in `code`.
+tally() {
+    all=$(wc -l <"$work/$1.verdicts")
+    remote=$(grep -c ' server-[0-9]* [^ ]*$' "$work/$1.verdicts" || true)
+    equal=$(grep -c ' yes$' "$work/$1.verdicts" || true)
+    code=$(grep -c ' code$' "$work/$1.verdicts" || true)
+}
+
+warnings() { grep -c 'warning: ' "$work/$1.log" || true; }
 
 # Exit status of the whole demonstration.
 print_summary() {
-    heading summary
-    awk '{ jobs[$1]++; ms[$1] += $2 }
-        END { for (host in jobs) printf "%-21s %5d compiled, %8.1f s in all\n", host, jobs[host], ms[host] / 1000 }' \
-        "$work/verdicts" | sort
-    others=$(grep -c '^-' "$work/jobs" || true)
-    printf '%-21s %5d other commands, such as links\n' localhost "$others"
-    all=$(wc -l <"$work/verdicts")
-    passing=$(($(wc -l <"$work/jobs") - others - all))
-    [ $passing -eq 0 ] || printf '%-21s %5d compiled to files that the build did not keep\n' 'not compared' $passing
-    printf '\nmake -j%s took %s distributed and %s local.\n' $DEMO_JOBS "$(seconds "$distributed_took")" "$(seconds "$local_took")"
-    say "All of it ran on this machine's $(nproc) processors: it shows what happens, no gain."
-    warned_there=$(grep -c 'warning: ' "$work/distributed.log" || true)
-    warned_here=$(grep -c 'warning: ' "$work/local.log" || true)
-    [ "$warned_there" = "$warned_here" ] || say "Compiler warnings: $warned_there distributed, $warned_here local."
+    outcome=0
+    tally plain
+    plain_remote="$remote of $all" plain_equal="$equal of $all" plain_code=$code
+    [ "$remote" -gt 0 ] && [ $((equal + code)) -eq "$all" ] || outcome=1
+    tally pump
+    pump_remote="$remote of $all" pump_equal="$equal of $all"
+    [ "$remote" -gt 0 ] && [ "$equal" -eq "$all" ] || outcome=1
+    [ -n "$package" ] || [ "$remote" -eq "$all" ] || outcome=1
 
-    equal=$(grep -c ' yes$' "$work/verdicts" || true)
-    remote=$(grep -vc '^localhost ' "$work/verdicts" || true)
-    code=$(grep -c ' code$' "$work/verdicts" || true)
-    outcome=0 colour=$good
-    if [ $((equal + code)) -ne "$all" ] || [ "$remote" -eq 0 ]; then
-        outcome=1 colour=$bad
-    fi
-    say "$colour$remote of $all files were compiled by the servers;"
-    say "$equal of $all objects are the same as those compiled locally.$plain"
-    [ "$code" -eq 0 ] || say "$code more have the same code, and differ in what they tell the debugger (-g)."
-    checked=$(grep -c 'may be due to preprocessing; compiling here' "$client_log" || true)
-    [ "$checked" -eq 0 ] || say "$checked were compiled by a server, and then here to see if its warning was true."
+    colour=$good
+    [ $outcome -eq 0 ] || colour=$bad
+    row='%-40s  %-16s  %-16s  %s\n'
+    # shellcheck disable=SC2059 # one format for all rows
+    {
+        printf "\n$bold$row$plain" '' 'plain mode' 'pump mode' 'local'
+        printf "$colour$row$plain" 'files that the servers compiled' "$plain_remote" "$pump_remote" ''
+        printf "$colour$row$plain" 'objects the same as local ones' "$plain_equal" "$pump_equal" ''
+        printf "$row" 'compiler warnings' "$(warnings plain)" "$(warnings pump)" "$(warnings local)"
+        printf "$row" "make -j$DEMO_JOBS took" "$(seconds "$plain_took")" "$(seconds "$pump_took")" "$(seconds "$local_took")"
+        printf "$row" 'processor time without the servers' "$(seconds "$plain_processor")" \
+            "$(seconds "$pump_processor")" "$(seconds "$local_processor")"
+    }
+    echo
+    [ "$plain_code" -eq 0 ] ||
+        say "In plain mode $plain_code more have the same code, and differ in what they tell the debugger (-g)."
+    checked=$(grep -c 'may be due to preprocessing; compiling here' "$work/plain.client" || true)
+    [ "$checked" -eq 0 ] ||
+        say "In plain mode $checked were compiled by a server, and then here to see if its warning was true."
+    say "All of it ran on this machine's $(nproc) processors: what took how long shows no gain, processor time does."
     return $outcome
 }
 
@@ -581,18 +657,22 @@ demo() {
     if [ -z "${DISTCC_DEMO_BINDIR:-}" ]; then
         build
     fi
-    make_pid='' daemon_pids='' hosts='' work=$(mktemp -d)
+    build_pid='' daemon_pids='' addresses='' work=$(mktemp -d)
     trap demo_cleanup EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
     # A server started by root gives up root: it must be able to reach its own directory and the compilers' list.
     chmod 711 "$work"
-    mkdir "$work/bin" "$work/masquerade" "$work/state"
+    mkdir "$work/bin" "$work/masquerade"
     if [ -n "${DISTCC_DEMO_BINDIR:-}" ]; then
         cp -- "$DISTCC_DEMO_BINDIR/distcc" "$DISTCC_DEMO_BINDIR/distccd" "$work/bin"
+        pump=$(CDPATH='' cd -- "$DISTCC_DEMO_BINDIR" && pwd)/pump
     else
         cp -- "$binary" "$work/bin/distcc"
-        ln -s distcc "$work/bin/distccd"
+        for name in distccd pump include_server; do
+            ln -s distcc "$work/bin/$name"
+        done
+        pump=$work/bin/pump
     fi
     for name in $(compilers); do
         ln -s ../bin/distcc "$work/masquerade/$name"
@@ -612,24 +692,19 @@ demo() {
     set -- ${DISTCC_DEMO_PORTS:-0 0}
     start_daemon 1 "$1"
     start_daemon 2 "${2:-0}"
-    # What notes its build time shall note the same one twice.
+    # What notes its build time shall note the same one each time.
     epoch=$(date +%s)
-    tree=$PWD client_log=$work/client.log
+    tree=$PWD
     cp -a -- "$tree" "$work/pristine"
-    : >"$client_log"
-    : >"$work/verdicts"
-    run_make "distributed build" "$work/distributed.log" count_compiled "PATH=$work/masquerade:$PATH" \
-        "DISTCC_DIR=$work/state" "DISTCC_LOG=$client_log" "DISTCC_HOSTS=$hosts"
-    distributed_took=$took
-    # The local build starts from the same sources at the same path, or its objects would name another directory.
-    cd "$work"
-    mv "$tree" "$work/distributed"
-    mv "$work/pristine" "$tree"
-    cd "$tree"
-    run_make "local build" "$work/local.log" count_objects
-    local_took=$took
+    distributed_build plain lzo make -j$DEMO_JOBS
+    plain_took=$took plain_processor=$processor
+    distributed_build pump lzo,cpp "$pump" make -j$DEMO_JOBS
+    pump_took=$took pump_processor=$processor
+    run_build local make -j$DEMO_JOBS
+    local_took=$took local_processor=$processor
     find_objects >"$work/objects"
-    read_client_log >"$work/jobs"
+    judge plain
+    judge pump
     print_table
     demo_status=0
     print_summary || demo_status=1

@@ -226,7 +226,7 @@ fn trouble_is_mailed_and_not_for_ever() {
     let sent = || tree_of(&mails).0.into_values().collect::<Vec<_>>();
     wait_until("two mails", || sent().iter().filter(|mail| mail.ends_with(b"hostname\n")).count() == 2);
     let mail = String::from_utf8(sent()[0].clone()).unwrap();
-    let head = "-oi -t\nTo: me@here\nSubject: distcc-pump include server email\n\n";
+    let head = "-i -- me@here\nTo: me@here\nSubject: distcc-pump include server email\n\n";
     assert!(mail.starts_with(head) && mail.contains("/etc/hostname"), "{mail}");
     server.stop();
     assert_eq!(sent().len(), 2);

@@ -39,6 +39,7 @@ Environment (see man distcc for the rest):
    DISTCC_VERBOSE    1 explains what is done
    DISTCC_LOG        a file for messages, instead of standard error
    DISTCC_FALLBACK   0 fails instead of compiling here
+   DISTCC_PUMP       0 starts no include server; ,cpp hosts then need pump
    DISTCC_SSH        the command for ssh hosts
 
 Host list: words separated by blanks, best first:

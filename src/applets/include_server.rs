@@ -103,7 +103,7 @@ fn help() -> String {
         let value = if value.is_empty() { String::new() } else { format!(" {value}") };
         text.push_str(&format!("  {:<30} {line}\n", format!("{short}--{long}{value}")));
     }
-    text.push_str("For clients, see INCLUDE_SERVER_PORT in man distcc; usually pump starts this program.");
+    text.push_str("For clients, see INCLUDE_SERVER_PORT in man distcc; pump or distcc usually starts it.");
     text
 }
 

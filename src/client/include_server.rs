@@ -6,12 +6,12 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::client::file_set::FileSet;
 use crate::protocol::ProtocolError;
 use crate::protocol::include_query::{self, Answer, DIRECT_SUFFIX, OldQuestion, Question};
-use crate::sys::net;
+use crate::sys::{net, process};
 
 /// How long a direct answer may take: even sources that include all of Boost take a tenth of it.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
@@ -60,7 +60,12 @@ pub fn ask(socket: &Path, question: &Question, patience: Patience) -> Result<Fil
 
 /// Asks an include server of this kind.
 pub fn ask_directly(socket: &Path, question: &Question, patience: Patience) -> Result<FileSet, AskError> {
-    let stream = connect(&direct_socket(socket), patience.connect, ANSWER_TIME_MAX.min(patience.answer))?;
+    let limit = ANSWER_TIME_MAX.min(patience.answer);
+    let stream = connect(&direct_socket(socket), patience.connect, limit)?;
+    // What it answers is compiled. Its socket may lie in a directory that someone else was the first to make.
+    if net::peer_user(stream.as_fd()).ok() != Some(process::user_id()) {
+        return Err(AskError::Broken(format!("{} belongs to another user", socket.display())));
+    }
     let mut message = Vec::with_capacity(2048);
     question.encode(&mut message);
     write(&stream, &message)?;
@@ -72,6 +77,7 @@ pub fn ask_directly(socket: &Path, question: &Question, patience: Patience) -> R
             Ok(count)
         },
         Answer::decode,
+        limit,
     )?;
     let answer = answer.map_err(AskError::CannotTell)?;
     FileSet::from_answer(answer, store).map_err(AskError::Broken)
@@ -84,7 +90,7 @@ fn ask_in_old_language(socket: &Path, question: &Question, patience: Patience) -
     OldQuestion::encode(&question.directory, &question.argv, &mut message);
     write(&stream, &message)?;
     let read = |buffer: &mut [u8]| net::read(stream.as_fd(), buffer);
-    let paths = read_answer(read, include_query::decode_old_answer)?;
+    let paths = read_answer(read, include_query::decode_old_answer, patience.answer)?;
     if paths.is_empty() {
         return Err(AskError::CannotTell("it does not say why".into()));
     }
@@ -117,11 +123,14 @@ fn write(stream: &UnixStream, mut message: &[u8]) -> Result<(), AskError> {
     Ok(())
 }
 
-/// Reads until `decode` finds an answer complete.
+/// Reads until `decode` finds an answer complete, or not before `limit` that there is too little of it.
 fn read_answer<T>(
     mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
     decode: impl Fn(&[u8]) -> Result<Option<T>, ProtocolError>,
+    limit: Duration,
 ) -> Result<T, AskError> {
+    let late = || AskError::Broken("it does not answer in time".into());
+    let give_up = Instant::now() + limit;
     let mut buffer = vec![0; ANSWER_BYTES];
     let mut filled = 0;
     loop {
@@ -133,13 +142,15 @@ fn read_answer<T>(
             Ok(0) => return Err(AskError::Broken("it hung up".into())),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(AskError::Broken("it does not answer in time".into()));
+                return Err(late());
             }
             Err(error) => return Err(AskError::Broken(format!("read its answer: {error}"))),
         };
         filled += count;
         match decode(&buffer[..filled]) {
             Ok(Some(answer)) => return Ok(answer),
+            // However steadily its bytes trickle.
+            Ok(None) if Instant::now() >= give_up => return Err(late()),
             Ok(None) => {}
             Err(error) => return Err(AskError::Broken(format!("its answer makes no sense: {error}"))),
         }

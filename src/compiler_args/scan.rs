@@ -269,8 +269,11 @@ fn check_option(item: &Item<'_>) -> Result<(), Reason> {
 
 /// Whether `-Wa,` or `-Xassembler` asks for a listing or a dependency file.
 pub(super) fn assembler_writes(word: &OsStr, value: &OsStr) -> bool {
+    // It takes long options with one dash or two, and any beginning of their names.
+    let names_file = |part: &[u8]| part.starts_with(b"--M") || part.starts_with(b"-MD");
     asks_assembler_to_write(word.as_bytes())
-        || word == "-Xassembler" && (value.as_bytes().starts_with(b"-a") || value == "--MD")
+        || value.as_bytes().split(|byte| *byte == b',').any(names_file)
+        || word == "-Xassembler" && value.as_bytes().starts_with(b"-a")
 }
 
 /// Whether programs in this directory are the system's, on any machine; elsewhere they are someone's own.

@@ -134,12 +134,19 @@ fn loads_code(value: &OsStr) -> bool {
 /// Whether a value of `-Xclang` or `-mllvm` chooses a file to write, past the driver.
 fn names_output_file(value: &OsStr) -> bool {
     let bytes = value.as_bytes();
-    let assigns_file = bytes.windows(6).any(|part| part == b"-file=");
+    const NAMES: [&[u8]; 3] = [b"-file=", b"-output=", b"-dump-egraph="];
+    let assigns_file = NAMES.iter().any(|name| bytes.windows(name.len()).any(|part| part == *name));
     // Clients of ours define macros past clang's driver; a definition may look like anything.
     if bytes.starts_with(b"-D") || bytes.starts_with(b"-U") {
         return false;
     }
-    bytes == b"-o" || bytes.ends_with(b"-file") || bytes.ends_with(b"-output") || assigns_file
+    // Longer names only: what `-d` and the like mean to the driver they do not mean here.
+    let by_table =
+        || find(value).is_some_and(|row| row.name.len() > 2 && matches!(row.role, Role::SideFile(_)));
+    bytes == b"-o"
+        || [b"-file".as_slice(), b"-output", b"-dependency-dot"].iter().any(|end| bytes.ends_with(end))
+        || assigns_file
+        || bytes.starts_with(b"-") && by_table()
 }
 
 /// Whether an option writes a file whose place the client chose; without it, the object is the same.
@@ -147,7 +154,8 @@ pub(super) fn writes_to_chosen_place(item: &Item<'_>) -> bool {
     match item.role() {
         Role::SideFile(_) => true,
         Role::SideOutput(_) | Role::FileAfterEquals(_) => item.value().as_bytes().contains(&b'/'),
-        _ => false,
+        // A source can make clang crash at will.
+        _ => item.word.as_bytes().starts_with(b"-fcrash-diagnostics-dir="),
     }
 }
 
@@ -300,6 +308,17 @@ mod tests {
             ("gcc -c a.c @x", DistccFailed, "@x names"),
             ("gcc -c a.c -Wa,@x", DistccFailed, "-Wa,@x names"),
             ("gcc -c a.c -Wa,-a=x", DistccFailed, "-Wa,-a=x lets"),
+            ("gcc -c a.c -Wa,-MD,x", DistccFailed, "-Wa,-MD,x lets"),
+            ("gcc -c a.c -Wa,--64,--M,x", DistccFailed, "-Wa,--64,--M,x lets"),
+            ("gcc -c a.c -Xassembler --MD=x", DistccFailed, "-Xassembler lets"),
+            (
+                "g++ -c a.cc -fmodules-ts -fmodule-mapper=|sh",
+                DistccFailed,
+                "-fmodule-mapper=|sh runs a program",
+            ),
+            ("clang -c a.c -Xclang -dependency-dot -Xclang x", DistccFailed, "-Xclang names"),
+            ("clang -c a.c -Xclang -fmodules-cache-path=x", DistccFailed, "-Xclang names"),
+            ("clang -c a.c -Xclang -analyzer-dump-egraph=x", DistccFailed, "-Xclang names"),
             ("gcc -c a.c -B.", DistccFailed, "-B. looks"),
             ("gcc -c a.c -B /usr/../tmp", DistccFailed, "-B looks"),
             ("gcc -c a.c -B/tmp/x", DistccFailed, "-B/tmp/x looks"),

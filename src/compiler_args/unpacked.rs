@@ -266,6 +266,7 @@ mod tests {
             ("-Wa,-I/a,-I,/b,-Ic,--noexecstack", "-Wa,-I/R/a,-I,/R/b,-Ic,--noexecstack"),
             ("-Xassembler -I/a", "-Xassembler -I/R/a"),
             ("x.o -fcallgraph-info -ftime-trace=/etc/x", "-fcallgraph-info"),
+            ("-time=/etc/x -fcrash-diagnostics-dir=/etc -fmodules-cache-path=/x", ""),
         ];
         for (options, want) in cases {
             let want = argv(&format!("gcc {want} -c /R/p/m.c -MMD -MQ m.o -MF /d -o /o"));

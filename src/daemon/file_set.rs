@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::daemon::memory::{Memory, Share};
 use crate::daemon::refusal::Refusal;
@@ -28,6 +29,15 @@ const NAMES_BYTES_MAX: usize = 16 << 20;
 /// Directories that the names of one job may need. Each costs a kilobyte of the kernel's memory, however short its
 /// name.
 const DIRECTORIES_MAX: u64 = 1 << 16;
+/// How long unpacking may take: thousands of times what a large job needs. Names that lead through many links are as short
+/// as others and take a thousand times as long.
+const UNPACK_TIME_MAX: Duration = Duration::from_secs(20);
+/// What a file takes beside its content, whole pages of it, in bytes: its inode and its name.
+const FILE_BYTES: u64 = 1 << 10;
+/// A page of memory.
+const PAGE_BYTES: usize = 4 << 10;
+/// How programs and libraries begin. Where a job has files among this machine's, a loader would find them there.
+const ELF_MAGIC: &[u8] = b"\x7fELF";
 /// How much of a buffer a thread keeps for the next job, in bytes.
 const BUFFER_KEPT_BYTES: usize = 4 << 20;
 
@@ -160,14 +170,23 @@ impl FileSet {
         memory: &Memory,
     ) -> Result<(), Refusal> {
         let (mut name_at, mut body_at, mut unpacked) = (0, 0u64, 0u64);
+        let mut taken = (self.entries.len() as u64 + self.directories) * FILE_BYTES;
+        let give_up = Instant::now() + UNPACK_TIME_MAX;
         let mut times = times.iter();
         for entry in &self.entries {
+            if Instant::now() >= give_up {
+                let text = format!("unpacking the files takes more than {} s", UNPACK_TIME_MAX.as_secs());
+                return Err(Refusal::new(ExitCode::OutOfMemory, text));
+            }
             let name = &self.names[name_at..name_at + entry.name_bytes as usize];
             name_at += name.len();
             match entry.content {
                 Content::Link(bytes) => {
                     let target = &self.names[name_at..name_at + bytes as usize];
                     name_at += target.len();
+                    if links == Links::AsSent && (is_tool(name) || is_order(name)) {
+                        return Err(no_program(name));
+                    }
                     make_link(name, target, links, unpacker).map_err(|error| refused(name, &error))?;
                 }
                 Content::File(bytes) => {
@@ -179,8 +198,12 @@ impl FileSet {
                     let content =
                         self.body(body_at, bytes, left, buffers).map_err(|fault| fault.refusal(name))?;
                     body_at += u64::from(bytes);
+                    if links == Links::AsSent && (content.starts_with(ELF_MAGIC) || is_order(name)) {
+                        return Err(no_program(name));
+                    }
                     unpacked += content.len() as u64;
-                    if !share.grow_to(unpacked, memory) {
+                    taken += content.len().next_multiple_of(PAGE_BYTES) as u64;
+                    if !share.grow_to(taken, memory) {
                         let text =
                             "this server has no memory left for so many files; other jobs hold all there is";
                         return Err(Refusal::new(ExitCode::OutOfMemory, text));
@@ -261,6 +284,27 @@ fn check_name(name: &[u8]) -> Result<(), Refusal> {
     };
     let text = format!("bad request: the file name {} {why}", String::from_utf8_lossy(name));
     Err(Refusal::new(ExitCode::ProtocolError, text))
+}
+
+/// Whether gcc would take its rules from a file of this name, commands to run among them, if it stood beside gcc's own
+/// or in a directory of `-B`.
+fn is_order(name: &[u8]) -> bool {
+    name.ends_with(b"/specs")
+}
+
+/// Whether gcc or clang would run what a link of this name leads to, in the same places. Files are not executable.
+fn is_tool(name: &[u8]) -> bool {
+    let base = name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let tools: [&[u8]; 5] = [b"as", b"objcopy", b"collect2", b"lto-wrapper", b"ld"];
+    base.starts_with(b"cc1") || base.ends_with(b"-as") || base.ends_with(b"-objcopy") || tools.contains(&base)
+}
+
+fn no_program(name: &[u8]) -> Refusal {
+    let text = format!(
+        "{} could make a compiler run code of the client's choice; send it preprocessed",
+        String::from_utf8_lossy(name)
+    );
+    Refusal::new(ExitCode::DistccFailed, text)
 }
 
 /// How many directories a name needs beyond those of the one before.

@@ -11,7 +11,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::compiler_args;
 use crate::daemon::file_set::{Buffers, FileSet, Links, UNPACKED_BYTES_MAX};
@@ -28,6 +28,7 @@ use crate::protocol::limits::OBJECT_BYTES_MAX;
 use crate::protocol::surroundings::{FileTime, Files};
 use crate::sys::child::{Child, Command, Environment, Group};
 use crate::sys::confinement::{Chamber, Failure, Limits};
+use crate::sys::exposure::Exposure;
 use crate::sys::job_root::JobRoot;
 use crate::sys::temp::TempDir;
 
@@ -72,8 +73,13 @@ impl PumpJob {
     /// A job that has no files yet, in the directory the client names.
     pub fn new(command: AcceptedCommand, directory: Vec<u8>) -> Result<PumpJob, Refusal> {
         let directory = PathBuf::from(OsStr::from_bytes(&directory));
-        if !directory.is_absolute() {
-            let text = format!("bad request: the working directory {} is not absolute", directory.display());
+        let why = match directory.components().any(|part| part == Component::ParentDir) {
+            _ if !directory.is_absolute() => "is not absolute",
+            true => "holds `..`",
+            false => "",
+        };
+        if !why.is_empty() {
+            let text = format!("bad request: the working directory {} {why}", directory.display());
             return Err(Refusal::new(ExitCode::ProtocolError, text));
         }
         let files = FileSet::default();
@@ -131,9 +137,11 @@ impl PumpJob {
             bytes: UNPACKED_BYTES_MAX + u64::from(OBJECT_BYTES_MAX) + TEMPORARIES_BYTES_MAX,
             files: self.files.inodes() + NEW_FILES_MAX,
         };
-        let chamber = Chamber::open(&exposure, limits).map_err(|failure| self.obstacle(failure))?;
+        let chamber = Chamber::open(&exposure, limits)
+            .map_err(|failure| Obstacle::Unconfinable(failure.to_string()))?;
         let (argv, outputs) = self.words_and_outputs();
-        let share = self.fill(chamber.root(), Some(&outputs), Links::AsSent, workshop, buffers)?;
+        let share =
+            self.fill(chamber.root(), Some((&outputs, &exposure)), Links::AsSent, workshop, buffers)?;
         let streams = Streams::open()?;
         let environment = surroundings::environment(
             self.base_environment(workshop),
@@ -154,16 +162,11 @@ impl PumpJob {
                 "{} cannot be shown without what is beside it",
                 program.display()
             )),
-            failure => self.obstacle(failure),
+            Failure::Program(error) => Obstacle::Refused(cannot_execute(&self.command, &error)),
+            // A job chooses where its files are. It is not let out for a choice that cannot be shown.
+            Failure::Unavailable(why) => Obstacle::Refused(Refusal::new(ExitCode::DistccFailed, why)),
         })?;
         Ok((child, streams, Harvest { root, outputs, unpacked: None, _share: share }))
-    }
-
-    fn obstacle(&self, failure: Failure) -> Obstacle {
-        match failure {
-            Failure::Unavailable(why) => Obstacle::Unconfinable(why),
-            Failure::Program(error) => Obstacle::Refused(cannot_execute(&self.command, &error)),
-        }
     }
 
     /// The words to run, and where the results will be, in the client's own paths.
@@ -196,7 +199,7 @@ impl PumpJob {
     pub(super) fn fill(
         &self,
         root: &JobRoot,
-        outputs: Option<&Outputs>,
+        outputs: Option<(&Outputs, &Exposure)>,
         links: Links,
         workshop: &Workshop,
         buffers: &mut Buffers,
@@ -210,12 +213,14 @@ impl PumpJob {
             let text = format!("make the working directory {}: {error}", self.directory.display());
             Refusal::new(ExitCode::ProtocolError, text)
         })?;
-        for output in outputs.into_iter().flat_map(Outputs::paths) {
+        let Some((outputs, exposure)) = outputs else { return Ok(share) };
+        for output in outputs.paths() {
             // If there can be none, the compiler will say so in its own words.
             let parent = output.parent().unwrap_or(Path::new("/"));
             let _ = unpacker.create_directory(parent.as_os_str().as_bytes());
-            // This machine may show a file there that is another user's and cannot be written to.
-            if fs::symlink_metadata(output).is_ok() {
+            // This machine may show a file there that is another user's and cannot be written to. Of others the job
+            // does not learn whether they exist.
+            if exposure.covers(parent) && fs::symlink_metadata(output).is_ok() {
                 let _ = unpacker.create_file(output.as_os_str().as_bytes(), b"", None);
             }
         }

@@ -40,6 +40,8 @@ pub struct Receiving {
     command: Option<AcceptedCommand>,
     content: Content,
     question: Option<Question>,
+    /// Whether the command has come a second time, as the user gave it.
+    has_own_command: bool,
 }
 
 /// What follows the command.
@@ -119,6 +121,7 @@ impl Receiving {
             command: None,
             content: Content::Nothing,
             question: None,
+            has_own_command: false,
         }
     }
 
@@ -266,6 +269,7 @@ impl Receiving {
         let is_again = match name.as_slice() {
             ENVIRONMENT_NAME => job.variables.is_some(),
             FILES_NAME => job.times.is_some(),
+            COMMAND_NAME => std::mem::replace(&mut self.has_own_command, true),
             _ => false,
         };
         if is_again {
@@ -304,6 +308,10 @@ fn understand(
     job: &mut PumpJob,
     workshop: &Workshop,
 ) -> Result<Option<Question>, Refusal> {
+    if ![ENVIRONMENT_NAME, COMMAND_NAME, FILES_NAME].contains(&entry.name.as_slice()) {
+        // What a later client says beyond that does not matter to this server.
+        return Ok(None);
+    }
     let name = String::from_utf8_lossy(&entry.name);
     let bad = |error: ProtocolError| Refusal::new(error.exit_code(), format!("bad request: {name}: {error}"));
     let content = match entry.content.as_slice() {
@@ -324,8 +332,7 @@ fn understand(
             Ok(None)
         }
         FILES_NAME => Ok(job.take_surroundings(Files::decode(&content).map_err(bad)?)),
-        // What a later client says beyond that does not matter to this server.
-        _ => Ok(None),
+        _ => unreachable!("BUG: an entry is known and not understood"),
     }
 }
 

@@ -237,7 +237,7 @@ fn confines(config: &Config, exposure: &Exposure) -> bool {
     match confinement::probe(exposure) {
         Ok(abilities) => {
             if !abilities.overlays {
-                log_info!("no overlayfs for users: jobs with files below system directories run unconfined");
+                log_info!("no overlayfs for users: jobs with files below system directories may be refused");
             }
             true
         }

@@ -341,6 +341,7 @@ impl Server {
         let Some(client) = self.clients.remove(&id) else { return };
         client.connection.log_summary(Instant::now());
         self.workers.cancel(id);
+        self.staging.cancel(id);
         client.leave(self.poll.registry());
         // Not here and now: the caller may be in the middle of reading from another client.
         self.listeners.resume_soon(Instant::now());

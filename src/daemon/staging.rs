@@ -2,12 +2,13 @@
 //! place; large ones on a few threads, so that one big job does not hold up the event loop. See "What runs beside the
 //! loop" in docs/design-notes.md for the sum.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use mio::Waker;
@@ -118,7 +119,9 @@ fn unpack(mut file: File) -> Result<(), Refusal> {
     file.set_len(0).and_then(|()| file.write_all_at(&source, 0)).map_err(|error| no_room("write", error))
 }
 
-type Todo = (ConnectionId, Work);
+/// A piece of work that waits for a thread, unless it was taken back.
+type Waiting = Arc<Mutex<Option<Work>>>;
+type Todo = (ConnectionId, Waiting);
 type Done = (ConnectionId, Staged);
 
 /// The threads, started when first needed. Dropping it ends them and drops what they have not done: the
@@ -130,6 +133,8 @@ pub struct Staging {
     done_sender: Sender<Done>,
     done: Receiver<Done>,
     queue: Option<Sender<Todo>>,
+    /// What is queued or under way.
+    waiting: HashMap<ConnectionId, Waiting>,
     threads: Vec<JoinHandle<()>>,
     is_ending: Arc<AtomicBool>,
 }
@@ -139,7 +144,8 @@ impl Staging {
     pub fn new(workshop: Arc<Workshop>, waker: Waker) -> Staging {
         let (done_sender, done) = mpsc::channel();
         let (queue, threads, is_ending) = (None, Vec::new(), Arc::default());
-        Staging { workshop, waker: Arc::new(waker), done_sender, done, queue, threads, is_ending }
+        let (waker, waiting) = (Arc::new(waker), HashMap::new());
+        Staging { workshop, waker, done_sender, done, queue, waiting, threads, is_ending }
     }
 
     /// Does a small piece at once and returns it; queues a large one. Where no thread can be had, all are small.
@@ -151,7 +157,11 @@ impl Staging {
             self.start_threads();
         }
         match &self.queue {
-            Some(queue) => queue.send((id, work)).expect("BUG: the threads live as long as their queue"),
+            Some(queue) => {
+                let work: Waiting = Arc::new(Mutex::new(Some(work)));
+                self.waiting.insert(id, Arc::clone(&work));
+                queue.send((id, work)).expect("BUG: the threads live as long as their queue");
+            }
             None => return Some(work.run(&self.workshop, tools)),
         }
         None
@@ -159,7 +169,17 @@ impl Staging {
 
     /// The next finished piece, if any.
     pub fn next_done(&mut self) -> Option<(ConnectionId, Staged)> {
-        self.done.try_recv().ok()
+        let done = self.done.try_recv().ok()?;
+        self.waiting.remove(&done.0);
+        Some(done)
+    }
+
+    /// Takes back what is queued for a connection that is gone: clients that leave at once must not leave a queue of
+    /// work for nobody. What is under way is done.
+    pub fn cancel(&mut self, id: ConnectionId) {
+        if let Some(work) = self.waiting.remove(&id) {
+            drop(take(&work));
+        }
     }
 
     fn start_threads(&mut self) {
@@ -190,6 +210,10 @@ impl Drop for Staging {
     }
 }
 
+fn take(work: &Mutex<Option<Work>>) -> Option<Work> {
+    work.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
 fn do_work(
     workshop: &Workshop,
     work: &Mutex<Receiver<Todo>>,
@@ -201,9 +225,7 @@ fn do_work(
     loop {
         let next = work.lock().expect("BUG: a staging thread panicked").recv();
         let Ok((id, work)) = next else { return };
-        if is_ending.load(Ordering::Relaxed) {
-            continue;
-        }
+        let Some(work) = take(&work).filter(|_| !is_ending.load(Ordering::Relaxed)) else { continue };
         let is_heard = done.send((id, work.run(workshop, &mut tools))).is_ok();
         if is_heard && let Err(error) = waker.wake() {
             log_error!("wake the event loop: {error}");

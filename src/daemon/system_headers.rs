@@ -37,8 +37,8 @@ const LOOKUPS_MAX: usize = 1 << 16;
 const READ_BYTES_MAX: u64 = 256 << 20;
 /// Memory that a name takes beside its bytes, in bytes: its place in a list, and what the allocator adds.
 const HEADER_OVERHEAD_BYTES: usize = 64;
-/// Names remembered, for all compilers together, and bytes of each: 8 MiB with what belongs to them.
-const REMEMBERED_MAX: usize = 1 << 16;
+/// What is remembered for all compilers together, in bytes: the names and paths, and [`HEADER_OVERHEAD_BYTES`] for each.
+const REMEMBERED_BYTES_MAX: usize = 16 << 20;
 
 /// What a job expects of the system headers.
 #[derive(Debug)]
@@ -151,14 +151,18 @@ impl SystemHeaders {
 
     fn remember(&self, place: Place, known: Known) {
         let mut all = self.lock();
-        let weight = |known: &Known| known.fingerprints.len() + known.watched.len();
+        let weight = |known: &Known| {
+            let names = known.fingerprints.keys().map(Vec::len);
+            let lengths = names.chain(known.watched.keys().map(|path| path.as_os_str().len()));
+            lengths.map(|bytes| bytes + HEADER_OVERHEAD_BYTES).sum::<usize>()
+        };
         let others: usize =
             all.iter().filter(|(key, _)| **key != place).map(|(_, known)| weight(known)).sum();
-        if others + weight(&known) > REMEMBERED_MAX {
+        if others + weight(&known) > REMEMBERED_BYTES_MAX {
             // Nobody but a peer who invents names comes here; starting anew costs the others one look.
             all.clear();
         }
-        if weight(&known) <= REMEMBERED_MAX {
+        if weight(&known) <= REMEMBERED_BYTES_MAX {
             all.insert(place, known);
         }
     }
@@ -362,9 +366,10 @@ mod tests {
             let names = (0..LOOKUPS_MAX / 2).map(|number| format!("{round}/{number}.h").into_bytes());
             question.headers = names.map(|name| SystemHeader { name, fingerprint: 0 }).collect();
             assert!(machine.headers.compare(question, &machine.exposure).is_err());
-            let remembered: usize =
-                machine.headers.lock().values().map(|known| known.fingerprints.len()).sum();
-            assert!(remembered <= REMEMBERED_MAX);
+            let all = machine.headers.lock();
+            let names = all.values().flat_map(|known| known.fingerprints.keys());
+            let remembered: usize = names.map(|name| name.len() + HEADER_OVERHEAD_BYTES).sum();
+            assert!(remembered <= REMEMBERED_BYTES_MAX);
         }
     }
 }

@@ -139,6 +139,15 @@ pub(super) fn launch(
     let streams = Streams::open()?;
     let temporary = directory.path().as_os_str();
     let at = inside(job.directory.as_os_str());
+    // Where it writes what nobody names a place for. The client's links are followed as they lead, here.
+    let leads_inside = fs::canonicalize(&root)
+        .and_then(|root| fs::canonicalize(&at).map(|at| at.starts_with(root)))
+        .unwrap_or(false);
+    if !leads_inside {
+        let text =
+            format!("bad request: the working directory {} leads out of the files", job.directory.display());
+        return Err(Refusal::new(ExitCode::ProtocolError, text));
+    }
     let mut environment = surroundings::environment(base, job.variables.as_ref(), &at, temporary);
     if let Some((_, sent)) = job.variables.iter().flatten().find(|(name, _)| *name == "PWD") {
         environment.set("PWD", &inside(sent));

@@ -5,7 +5,7 @@
 //! Knows no environment and no file; and not that file entries are compressed.
 
 use super::error::ProtocolError;
-use super::limits::ARGUMENTS_MAX;
+use super::limits::{ARGUMENTS_MAX, FILES_MAX};
 use super::packet;
 use crate::checksum::Crc32;
 
@@ -97,11 +97,12 @@ pub fn encode_variable(name: &str, value: &[u8], out: &mut Vec<u8>) {
 /// The variables and their values. Others than [`VARIABLES`] are left out: a peer does not choose what else a compiler
 /// sees.
 pub fn decode_environment(content: &[u8]) -> Result<Vec<(&'static str, &[u8])>, ProtocolError> {
-    let mut variables = Vec::new();
+    let mut variables: Vec<(&'static str, &[u8])> = Vec::new();
     for record in records(content)? {
         let at = record.iter().position(|byte| *byte == b'=').ok_or_else(|| bad_record(record))?;
         let (name, value) = (&record[..at], &record[at + 1..]);
         if let Some(known) = VARIABLES.iter().find(|known| known.as_bytes() == name) {
+            packet::check_limit("number of variables", variables.len() as u64 + 1, VARIABLES.len() as u64)?;
             variables.push((*known, value));
         }
     }
@@ -118,8 +119,8 @@ pub fn encode_command(argv: &[impl AsRef<[u8]>], out: &mut Vec<u8>) {
 
 /// The words of a command; there is at least one.
 pub fn decode_command(content: &[u8]) -> Result<Vec<Vec<u8>>, ProtocolError> {
+    packet::check_limit("number of arguments", records(content)?.count() as u64, ARGUMENTS_MAX.into())?;
     let words: Vec<Vec<u8>> = records(content)?.map(<[u8]>::to_vec).collect();
-    packet::check_limit("number of arguments", words.len() as u64, ARGUMENTS_MAX.into())?;
     if words.is_empty() { Err(ProtocolError::NoArguments) } else { Ok(words) }
 }
 
@@ -154,6 +155,14 @@ impl Files {
                 }
                 // A later program may say more.
                 _ => {}
+            }
+            // Before more are stored: a record of some bytes takes many times as many here.
+            for (what, count) in [
+                ("number of file times", files.times.len()),
+                ("number of system directories", files.directories.len()),
+                ("number of system headers", files.headers.len()),
+            ] {
+                packet::check_limit(what, count as u64, FILES_MAX.into())?;
             }
         }
         Ok(files)
@@ -265,6 +274,16 @@ mod tests {
         for bad in [&b"LANG\0"[..], b"LANG=x", b"\0"] {
             assert!(decode_environment(bad).is_err(), "{}", bad.escape_ascii());
         }
+    }
+
+    #[test]
+    fn more_records_than_any_job_has_are_refused() {
+        for record in ["T0.0\0", "D/\0", "H00000000x\0"] {
+            assert!(Files::decode(record.repeat(FILES_MAX as usize).as_bytes()).is_ok(), "{record}");
+            assert!(Files::decode(record.repeat(FILES_MAX as usize + 1).as_bytes()).is_err(), "{record}");
+        }
+        assert!(decode_environment("TZ=\0".repeat(VARIABLES.len() + 1).as_bytes()).is_err());
+        assert!(decode_command("x\0".repeat(ARGUMENTS_MAX as usize + 1).as_bytes()).is_err());
     }
 
     #[test]

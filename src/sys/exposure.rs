@@ -98,7 +98,9 @@ impl Exposure {
 
     /// Whether an absolute path leads to an existing file through exposed directories and links alone.
     pub fn covers(&self, path: &Path) -> bool {
-        (*self.0).clone().add(path) == Found::Covered
+        let Some((end, links)) = follow(path) else { return false };
+        let parts = self.parts();
+        end != Path::new("/") && parts.covers(&end) && links.iter().all(|(link, _)| parts.covers(link))
     }
 
     pub(super) fn parts(&self) -> &Parts {

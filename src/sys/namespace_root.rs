@@ -223,7 +223,9 @@ impl Inside<'_> {
             // No compiler needs user namespaces, and they are where a kernel's holes are. In vain if /proc is read-only.
             let _ = self.write_file(c"/proc/sys/user/max_user_namespaces", c"0");
             // Over /proc, because that is a directory that is surely there.
-            let (kind, flags) = (c"tmpfs".as_ptr(), libc::MS_NOSUID | libc::MS_NODEV);
+            // No program and no library is run from what a job brought or made.
+            let locked = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+            let (kind, flags) = (c"tmpfs".as_ptr(), locked);
             let options = self.handshake.tmpfs.as_ptr().cast();
             check(Step::Root, libc::mount(kind, c"/proc".as_ptr(), kind, flags, options))?;
             let root = libc::open(c"/proc".as_ptr(), libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC);
