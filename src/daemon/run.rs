@@ -20,7 +20,7 @@ use crate::daemon::file_set::UNPACKED_BYTES_MAX;
 use crate::daemon::job::{PumpEnvironments, Workshop};
 use crate::daemon::memory::{Memory, SHARED_BYTES_MAX};
 use crate::daemon::server::{Ended, Server, Service, bound_address};
-use crate::daemon::surroundings;
+use crate::daemon::surroundings::{self, Kept};
 use crate::daemon::system_headers::SystemHeaders;
 use crate::daemon::unpacked::KnownMaps;
 use crate::exit_code::ExitCode;
@@ -195,13 +195,14 @@ fn service(config: &Config, policy: Policy) -> Service {
     let exposure = Exposure::of_this_machine();
     let confines = confines(config, &exposure);
     let trees = TREE_BYTES_EACH.saturating_mul(config.jobs as u64).saturating_add(UNPACKED_BYTES_MAX);
+    let kept = if config.any_compiler { Kept::Harmless } else { Kept::Needed };
     let workshop = Workshop {
         compilers: Compilers::new(policy, config.environment.search_path.clone()),
         temporary: config.environment.temporary.clone(),
         save_temps: config.environment.save_temps,
         pump_environments: PumpEnvironments {
-            bare: surroundings::harmless(&environment, true),
-            with_language: surroundings::harmless(&environment, false),
+            bare: surroundings::harmless(&environment, kept, true),
+            with_language: surroundings::harmless(&environment, kept, false),
         },
         environment,
         memory: Memory::new(SHARED_BYTES_MAX),

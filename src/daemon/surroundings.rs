@@ -54,15 +54,34 @@ const CHANGE_OUTPUT: [&str; 36] = [
 /// The variables a client sent.
 pub type Variables = Vec<(&'static str, OsString)>;
 
+/// Variables that known compilers need of a server: where programs and their libraries are, and our guard against
+/// running ourselves.
+const NEEDED: [&str; 3] = ["LD_LIBRARY_PATH", "PATH", "_DISTCC_SAFEGUARD"];
+
+/// Which of the daemon's own variables are none of a compiler's business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// All but the needed ones: the administrator has said which compilers run here, and a client can make a compiler
+    /// tell what it sees.
+    Needed,
+    /// Those that change output. Clients may run any program here (`--enable-tcp-insecure`), and nobody knows what that
+    /// one needs: the address of its licence server, say.
+    Harmless,
+}
+
 /// What of the daemon's environment compilers of pump jobs get. `travels` says whether the client sent its own
 /// variables; a client of 3.4 does not, and gets the daemon's language and terminal, as from a server of 3.4.
-pub fn harmless(environment: &Environment, travels: bool) -> Environment {
-    let mut kept = environment.clone();
-    kept.retain(|name| {
+pub fn harmless(environment: &Environment, kept: Kept, travels: bool) -> Environment {
+    let mut environment = environment.clone();
+    environment.retain(|name| {
         let is_sent = VARIABLES.iter().any(|known| known.as_bytes() == name);
-        if is_sent && name != b"PWD" { !travels } else { !changes_output(name) }
+        match kept {
+            _ if is_sent && name != b"PWD" => !travels,
+            Kept::Needed => NEEDED.iter().any(|needed| needed.as_bytes() == name),
+            Kept::Harmless => !changes_output(name),
+        }
     });
-    kept
+    environment
 }
 
 /// Whether a variable is on the list.
@@ -132,12 +151,16 @@ mod tests {
             daemons.set(name, "x".as_ref());
         }
         let ours = ["HOME", "LD_LIBRARY_PATH", "PATH", "STUB", "_DISTCC_SAFEGUARD"];
-        assert_eq!(names(&harmless(&daemons, true)), ours);
-        let kept = harmless(&daemons, false);
+        assert_eq!(names(&harmless(&daemons, Kept::Harmless, true)), ours);
+        assert_eq!(names(&harmless(&daemons, Kept::Needed, true)), NEEDED);
+        let kept = harmless(&daemons, Kept::Harmless, false);
         let of_old_clients = ["CLICOLOR_FORCE", "LANG", "LC_ALL", "SOURCE_DATE_EPOCH", "TERM", "TZ"];
         let mut expected = [ours.as_slice(), &of_old_clients].concat();
         expected.sort();
         assert_eq!(names(&kept), expected);
+        let mut expected = [NEEDED.as_slice(), &of_old_clients].concat();
+        expected.sort();
+        assert_eq!(names(&harmless(&daemons, Kept::Needed, false)), expected);
     }
 
     #[test]
