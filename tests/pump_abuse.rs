@@ -1,13 +1,15 @@
 //! Clients that mean harm and speak version 3: what they send does not leave its job, runs nothing but the compiler,
 //! and keeps nobody else from working.
 
+#[path = "support/pump.rs"]
+mod pump;
 #[path = "support/raw.rs"]
 mod raw;
 mod support;
 
 use std::fs;
 use std::io::Write;
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -16,8 +18,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use distcc::protocol::lzo::Compressor;
-use raw::{Daemon, Place, PumpRequest, SOON, body, packet, request, text};
-use support::{require, tree_of, wait_until};
+use pump::{FakeIncludeServer, FakeServer, Language, Says, reply};
+use raw::{Daemon, Place, PumpRequest, SOON, body, bomb, packet, request, text};
+use support::{Sandbox, require, tree_of, wait_until};
 
 /// With and without namespaces.
 const WAYS: [&str; 2] = ["1", "0"];
@@ -78,6 +81,9 @@ fn no_option_runs_a_program_or_writes_where_the_client_says() {
 #[test]
 fn files_among_this_machines_give_no_orders() {
     let place = Place::new();
+    let copies = "for last; do :; done\ncp /bin/true t && chmod 755 t\n./t && echo ran >$last || echo refused >$last\n";
+    place.sandbox.script("compilers/copy-cc", copies);
+    place.sandbox.allow_compiler("copy-cc");
     let directory = Command::new("gcc").arg("-print-libgcc-file-name").output().unwrap().stdout;
     let directory = text(&directory).trim().rsplit_once('/').unwrap().0.to_owned();
     // It makes the assembler's output be something else.
@@ -85,6 +91,13 @@ fn files_among_this_machines_give_no_orders() {
     let library = fs::read("/bin/true").unwrap();
     let daemon = start(&place, "1");
     let confined = !daemon.guard.log().contains("confine a program");
+    // Nor is what a compiler makes run.
+    for directory in [DIRECTORY, "/tmp"] {
+        let asked =
+            PumpRequest::new(directory, &["copy-cc", "-c", "a.c", "-o", "a.o"]).file("/home/x/a.c", "");
+        let made = daemon.ask(&asked.bytes()).unwrap().object;
+        assert!(!confined || made == b"refused\n", "in {directory}: {}", text(&made));
+    }
     for (what, request) in [
         ("specs of gcc's", compile(&[]).file(&format!("{directory}/specs"), specs)),
         ("specs by -B", compile(&["-B/opt/evil/"]).file("/opt/evil/specs", specs)),
@@ -279,6 +292,49 @@ fn an_include_server_that_is_no_good_does_not_hold_a_client_up() {
     assert!(said.contains("belongs to another user"), "{said}");
 }
 
+#[test]
+fn a_server_that_lies_about_dependencies_costs_a_client_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a.c", "int a;\n");
+    let include_server = FakeIncludeServer::start(&sandbox, Language::Direct, Says::AllFiles);
+    let whole = reply(3, 0, "", "object", Some("a.o: a.c\n"));
+    let at = whole.windows(4).position(|part| part == b"DOTD").unwrap();
+    let with = |bytes: &[u8]| [&whole[..at], bytes].concat();
+    let failed = reply(3, 1 << 8, "a.c:1:1: fatal error: no\n", "", None);
+    for (what, answer, is_taken) in [
+        ("what it should be", whole.clone(), true),
+        ("more bytes than announced", [&whole[..], &b"DOTD".repeat(1000)].concat(), true),
+        ("4 GiB announced", with(b"DOTDffffffff"), false),
+        ("2 GiB announced", with(b"DOTD7fffffff"), false),
+        ("16 MiB that never come", with(b"DOTD01000000"), false),
+        ("a bomb", with(&body("DOTD", &bomb(1 << 20))), false),
+        ("no LZO", with(&body("DOTD", b"\x12abc")), false),
+        ("another token", with(&body("DOTX", b"")), false),
+        ("dependencies of a failure", [&failed[..], &body("DOTD", b"\x12abc")].concat(), false),
+        ("an object of a failure", [&failed[..failed.len() - 8], b"7fffffff"].concat(), false),
+        ("another version", reply(2, 0, "", "object", Some("")), false),
+    ] {
+        let target = FakeServer::start(move |_| answer.clone());
+        let began = Instant::now();
+        let outcome = sandbox
+            .distcc(["gcc", "-MMD", "-c", "a.c", "-o", "a.o"])
+            .hosts(&target.host())
+            .env("INCLUDE_SERVER_PORT", &include_server.socket)
+            .env("DISTCC_IO_TIMEOUT", "2")
+            .env("DISTCC_MAX_DISCREPANCY", "100")
+            .env("DISTCC_BACKOFF_PERIOD", "0")
+            .run();
+        assert_eq!(outcome.code(), 0, "{what}: {outcome}");
+        assert!(began.elapsed() < Duration::from_secs(8), "{what}");
+        let object = sandbox.read("a.o");
+        assert_eq!(object == b"object", is_taken, "{what}: {outcome}");
+        assert_eq!(text(&sandbox.read("a.d")).trim(), "a.o: a.c", "{what}");
+        fs::remove_file(sandbox.work("a.o")).unwrap();
+        fs::remove_file(sandbox.work("a.d")).unwrap();
+    }
+    sandbox.finish([]);
+}
+
 /// A request whose headers take long to compare: each name is the same large file, written differently.
 fn expensive() -> Vec<u8> {
     let mut content = b"D/usr/lib\0".repeat(60);
@@ -291,7 +347,7 @@ fn expensive() -> Vec<u8> {
         .unwrap()
         .1;
     for number in 0..8000 {
-        let name = format!("{}../bin/{}", "./".repeat(number % 2000), large.file_name().unwrap().display());
+        let name = format!("{}../bin/{}", "./".repeat(number % 290), large.file_name().unwrap().display());
         content.extend(format!("H00000000{name}\0").bytes().take(600));
         content.extend(b"\0H00000000x\0");
     }
@@ -347,6 +403,15 @@ fn links_that_lead_far_take_no_more_than_their_time() {
     place.finish(daemon);
 }
 
+/// Whether there is a server that answers to the end.
+fn is_answered(address: SocketAddr, request: &[u8]) -> bool {
+    let answered = |mut stream: TcpStream| {
+        stream.write_all(request)?;
+        raw::read_reply(&mut stream).map(drop)
+    };
+    TcpStream::connect(address).and_then(answered).is_ok()
+}
+
 /// What the daemon has open, how many threads it has, and how many children.
 fn holdings(pid: u32) -> (usize, usize, usize) {
     let count = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count();
@@ -397,5 +462,58 @@ fn clients_that_vanish_at_any_moment_leave_nothing() {
             }
         });
         daemon.assert_unharmed();
+    }
+}
+
+#[test]
+fn a_request_of_very_many_files_stalls_nobody() {
+    let place = Place::new();
+    for namespaces in WAYS {
+        let daemon = start(&place, namespaces);
+        let whole = compile(&[]).file("/home/x/a.c", "int a;").bytes();
+        let at = whole.windows(4).position(|part| part == b"NFIL").unwrap();
+        let mut request = [&whole[..at], &packet("NFIL", 20_000, b""), &whole[at + 12..]].concat();
+        let content = Compressor::new().compress(b"x");
+        for number in 1..20_000 {
+            request.extend(body("NAME", format!("/d{}/e/{number}", number / 16).as_bytes()));
+            request.extend(body("FILE", &content));
+        }
+        thread::scope(|scope| {
+            let client = scope.spawn(|| daemon.ask(&request).unwrap());
+            while !client.is_finished() {
+                daemon.assert_serves();
+            }
+            let reply = client.join().unwrap();
+            assert_eq!(reply.status, 0, "{}", reply.stderr);
+        });
+        daemon.assert_unharmed();
+    }
+}
+
+#[test]
+fn a_daemon_that_ends_amid_starts_leaves_nothing() {
+    for round in 0..4_u64 {
+        let place = Place::new();
+        place.sandbox.script("compilers/stub-cc", "exit 0\n");
+        place.sandbox.allow_compiler("stub-cc");
+        let way = WAYS[round as usize % 2];
+        let daemon = Daemon::start(place.daemon().args(["--jobs", "4"]).env("DISTCCD_NAMESPACES", way));
+        let asked = PumpRequest::new(DIRECTORY, &["stub-cc", "-c", "a.c", "-o", "a.o"])
+            .file("/home/x/a.c", "int a;\n".repeat(20_000))
+            .file("/usr/include/of-the-client/a.h", "")
+            .bytes();
+        let address = daemon.address;
+        thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    // Until nobody answers.
+                    while is_answered(address, &asked) {}
+                });
+            }
+            thread::sleep(Duration::from_millis(150 + 37 * round));
+            let began = Instant::now();
+            place.finish(daemon);
+            assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+        });
     }
 }

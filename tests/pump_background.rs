@@ -196,12 +196,11 @@ fn include_variables_mean_the_same_on_a_server() {
         ("CPLUS_INCLUDE_PATH", "one:two:", "clang++ -Ione -c t.cc"),
     ];
     for (variable, value, command) in cases {
-        let words: Vec<String> =
-            format!("{command} -g -Wall -Wextra -MD -o t.o -std=gnu++17")
-                .split(' ')
-                .filter(|word| !word.starts_with("-std") || command.contains("++"))
-                .map(str::to_owned)
-                .collect();
+        let words: Vec<String> = format!("{command} -g -Wall -Wextra -MD -o t.o -std=gnu++17")
+            .split(' ')
+            .filter(|word| !word.starts_with("-std") || command.contains("++"))
+            .map(str::to_owned)
+            .collect();
         let results = |run: Run| {
             let run = run.env(variable, value).env("DISTCC_NO_REWRITE_CROSS", "1").run();
             assert_eq!(run.code(), 0, "{run}");

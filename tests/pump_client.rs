@@ -151,13 +151,13 @@ fn a_server_of_ours_is_told_the_surroundings() {
 }
 
 #[test]
-fn servers_are_told_how_wide_the_terminal_is() {
+fn servers_are_told_what_the_terminal_is() {
     let sandbox = with_sources();
     let server = FakeIncludeServer::start(&sandbox, Language::Direct, Says::AllFiles);
     let target = FakeServer::start(|request| reply(request.version, 0, "", "object", None));
     let distcc = sandbox.path("bin/distcc").display().to_string();
     let send = |command: &str, columns: Option<&str>| -> (String, String) {
-        let script = format!("stty cols 61; {distcc} {command}");
+        let script = format!("stty cols 61; {command}");
         let run =
             sandbox.command("/usr/bin/script").args(["-qec", &script, "/dev/null"]).hosts(&target.host());
         let run = columns.into_iter().fold(run, |run, columns| run.env("COLUMNS", columns));
@@ -167,11 +167,25 @@ fn servers_are_told_how_wide_the_terminal_is() {
         let variables = String::from_utf8_lossy(request.entry("/.distcc/environment").unwrap()).into_owned();
         (request.argv[1..].join(" "), variables.split('\0').filter(|text| text.starts_with("COL")).collect())
     };
-    assert_eq!(send("clang -c a.c", None).0, "-c a.c -o a.o");
-    assert!(send("clang -c a.c -fmessage-length=7", Some("99")).0.contains("-fmessage-length=7 -o"));
-    assert!(send("clang -c a.c", Some("99")).0.contains("-fmessage-length=99"));
-    assert_eq!(send("gcc -c a.c", None), ("-c a.c -o a.o".into(), "COLUMNS=61".into()));
-    assert_eq!(send("gcc -c a.c", Some("99")).1, "COLUMNS=99");
+    let plain = |command: &str, columns| send(&format!("{distcc} {command}"), columns);
+    assert_eq!(plain("clang -c a.c", None).0, "-c a.c -o a.o");
+    assert!(plain("clang -c a.c -fmessage-length=7", Some("99")).0.contains("-fmessage-length=7 -o"));
+    assert!(plain("clang -c a.c", Some("99")).0.contains("-fmessage-length=99"));
+    assert_eq!(plain("gcc -c a.c", None), ("-c a.c -o a.o".into(), "COLUMNS=61".into()));
+    assert_eq!(plain("gcc -c a.c", Some("99")).1, "COLUMNS=99");
+    // Each compiler has a variable of its own against colours.
+    let is_coloured = |variables: &str, command: &str| {
+        send(&format!("{variables} {distcc} {command} -c a.c"), None).0.contains("-fdiagnostics-color=always")
+    };
+    for (variables, gcc, clang) in [
+        ("TERM=dumb", false, false),
+        ("TERM=xterm", true, true),
+        ("TERM=xterm NO_COLOR=", true, false),
+        ("TERM=xterm GCC_COLORS=", false, true),
+    ] {
+        let found = (is_coloured(variables, "gcc"), is_coloured(variables, "clang"));
+        assert_eq!(found, (gcc, clang), "{variables}");
+    }
     sandbox.finish([]);
 }
 
@@ -324,7 +338,7 @@ fn without_an_answer_jobs_are_preprocessed_here() {
     let run =
         gcc(&sandbox, "-c a.c").hosts(&target.host()).env("INCLUDE_SERVER_PORT", "/no/such/socket").run();
     assert_eq!(run.code(), 0, "{run}");
-    assert!(run.err().contains("pump") && run.err().contains("DISTCC_PUMP"), "{run}");
+    assert!(run.err().contains("/no/such/socket") && run.err().contains("DISTCC_PUMP"), "{run}");
     // DISTCC_PUMP=0 is a wish.
     gcc(&sandbox, "-c a.c").hosts(&target.host()).run().assert_quiet_success();
     assert!(target.versions().iter().all(|version| *version == 2), "{:?}", target.versions());

@@ -315,6 +315,21 @@ fn what_the_server_said_is_shown_when_it_has_ended() {
 }
 
 #[test]
+fn a_server_that_ended_before_the_build_is_missed() {
+    let sandbox = Sandbox::new();
+    let script = "cd \"$(dirname \"$INCLUDE_SERVER_PORT\")\" && kill -9 \"$(cat pid)\" && \
+                  while kill -0 \"$(cat pid)\" 2>/dev/null; do sleep 0.01; done";
+    let run = around(&sandbox, script).run();
+    assert_eq!(run.code(), 0, "{run}");
+    assert!(
+        run.err().starts_with("__________Warning: the include server had ended before the build"),
+        "{run}"
+    );
+    assert!(!run.out().contains("Shutting down"), "{run}");
+    sandbox.finish([]);
+}
+
+#[test]
 fn an_empty_variable_hides_no_host_file() {
     let sandbox = Sandbox::new();
     fs::write(sandbox.path("distcc/hosts"), "# ours\nred,lzo,cpp/2 # fast\nlocalhost/1 --localslots=3\n")

@@ -21,7 +21,7 @@ const ANSWER_BYTES: usize = 32 << 10;
 /// Why there are no files to send.
 #[derive(Debug)]
 pub enum AskError {
-    /// Nobody listens there.
+    /// Nobody listens there: the path, and the cause.
     Absent(io::Error),
     /// The include server does not do its work: what is wrong.
     Broken(String),
@@ -32,7 +32,7 @@ pub enum AskError {
 impl fmt::Display for AskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            AskError::Absent(error) => write!(f, "no include server answers: {error}"),
+            AskError::Absent(error) => write!(f, "no include server answers at {error}"),
             AskError::Broken(what) => write!(f, "the include server fails: {what}"),
             AskError::CannotTell(why) => {
                 write!(f, "the include server cannot tell which files it needs: {why}")
@@ -106,7 +106,9 @@ pub fn direct_socket(socket: &Path) -> PathBuf {
 
 fn connect(path: &Path, limit: Duration, silence: Duration) -> Result<UnixStream, AskError> {
     net::connect_local(path, limit, silence).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AskError::Absent(error),
+        kind @ (io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            AskError::Absent(io::Error::new(kind, format!("{}: {error}", path.display())))
+        }
         io::ErrorKind::WouldBlock => AskError::Broken(format!("{}: it lets nobody in", path.display())),
         _ => AskError::Broken(format!("connect to {}: {error}", path.display())),
     })

@@ -86,11 +86,9 @@ impl fmt::Display for Obstacle {
             Obstacle::SwitchedOff => {
                 f.write_str("preprocessing here: DISTCC_PUMP=0, and INCLUDE_SERVER_PORT names no include server")
             }
-            Obstacle::NoIncludeServer(why) => write!(
-                f,
-                "preprocessing here, although hosts have ,cpp: {why}; is the build started by pump, as INCLUDE_SERVER_PORT \
-                 says? DISTCC_PUMP=0 does without"
-            ),
+            Obstacle::NoIncludeServer(why) => {
+                write!(f, "preprocessing here, although hosts have ,cpp: {why} (see INCLUDE_SERVER_PORT and DISTCC_PUMP in the manual)")
+            }
             Obstacle::CannotTell(why) => {
                 write!(f, "failed to get includes from include server, preprocessing locally: {why}")
             }

@@ -88,8 +88,12 @@ pub struct Settings {
     pub columns: Option<u16>,
     /// XDG_RUNTIME_DIR.
     pub runtime_directory: Option<PathBuf>,
-    /// TERM and the like say that diagnostics may be coloured on a terminal.
-    pub colour_allowed: bool,
+    /// TERM says that a terminal shows colours.
+    pub terminal_colours: bool,
+    /// NO_COLOR, which clang obeys.
+    pub no_colour: bool,
+    /// GCC_COLORS is set to nothing, which gcc obeys.
+    pub no_gcc_colours: bool,
 }
 
 impl Settings {
@@ -136,9 +140,9 @@ impl Settings {
                 .and_then(|columns| columns.parse().ok())
                 .filter(|width| *width > 0),
             runtime_directory: non_empty("XDG_RUNTIME_DIR").map(PathBuf::from),
-            colour_allowed: env::var_os("NO_COLOR").is_none()
-                && env::var_os("GCC_COLORS").is_none_or(|colours| !colours.is_empty())
-                && env::var_os("TERM").is_some_and(|term| term != "dumb" && !term.is_empty()),
+            terminal_colours: env::var_os("TERM").is_some_and(|term| term != "dumb" && !term.is_empty()),
+            no_colour: env::var_os("NO_COLOR").is_some(),
+            no_gcc_colours: env::var_os("GCC_COLORS").is_some_and(|colours| colours.is_empty()),
         })
     }
 

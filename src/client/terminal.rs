@@ -16,11 +16,12 @@ pub fn options(compile: &Compile, settings: &Settings) -> Vec<OsString> {
     if !io::stderr().is_terminal() {
         return options;
     }
-    if settings.colour_allowed && !compile.chooses_colour() {
+    let is_clang = Family::of_name(compile.compiler()) == Family::Clang;
+    let unwanted = if is_clang { settings.no_colour } else { settings.no_gcc_colours };
+    if settings.terminal_colours && !unwanted && !compile.chooses_colour() {
         options.push("-fdiagnostics-color=always".into());
     }
     // gcc folds no lines by itself. clang's driver believes COLUMNS, and has long ceased to ask the terminal.
-    let is_clang = Family::of_name(compile.compiler()) == Family::Clang;
     let says_width = |word: &OsString| word.as_encoded_bytes().starts_with(b"-fmessage-length");
     if is_clang && !compile.argv().iter().any(says_width) {
         options.extend(settings.columns.map(|columns| format!("-fmessage-length={columns}").into()));

@@ -201,7 +201,7 @@ impl RunningJob {
             }
             Place::Tree(harvest) => harvest.collect(stdout, stderr),
         };
-        (output, Remains { group: self.child.pid(), _place: self.place })
+        (output, Remains { group: self.child.pid(), place: self.place })
     }
 }
 
@@ -210,5 +210,15 @@ impl RunningJob {
 pub struct Remains {
     /// The process group of its compiler.
     pub group: i32,
-    _place: Place,
+    place: Place,
+}
+
+impl Remains {
+    /// Files, links and directories in it, as far as they came from a client.
+    pub fn files(&self) -> u64 {
+        match &self.place {
+            Place::Private(_) => 0,
+            Place::Tree(harvest) => harvest.files,
+        }
+    }
 }

@@ -24,6 +24,7 @@ pub mod file_set;
 pub mod surroundings;
 pub mod system_headers;
 
+pub mod graves;
 pub mod memory;
 pub mod reply;
 pub mod staging;

@@ -166,7 +166,11 @@ impl PumpJob {
             // A job chooses where its files are. It is not let out for a choice that cannot be shown.
             Failure::Unavailable(why) => Obstacle::Refused(Refusal::new(ExitCode::DistccFailed, why)),
         })?;
-        Ok((child, streams, Harvest { root, outputs, unpacked: None, _share: share }))
+        Ok((
+            child,
+            streams,
+            Harvest { root, outputs, unpacked: None, files: self.files.inodes(), _share: share },
+        ))
     }
 
     /// The words to run, and where the results will be, in the client's own paths.
@@ -248,6 +252,8 @@ pub struct Harvest {
     pub(super) outputs: Outputs,
     /// The directory that the tree is below, unless it is a chamber's.
     pub(super) unpacked: Option<TempDir>,
+    /// How many files, links and directories it was made of.
+    pub(super) files: u64,
     pub(super) _share: Share,
 }
 

@@ -168,5 +168,15 @@ pub(super) fn launch(
         object: Path::new("/").join(OBJECT),
         dependencies: compile.wants_dependencies().then(|| Path::new("/").join(DEPENDENCIES)),
     };
-    Ok((child, streams, Harvest { root: beside, outputs, unpacked: Some(directory), _share: share }))
+    Ok((
+        child,
+        streams,
+        Harvest {
+            root: beside,
+            outputs,
+            unpacked: Some(directory),
+            files: job.files.inodes(),
+            _share: share,
+        },
+    ))
 }

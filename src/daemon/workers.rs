@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::daemon::graves::Graves;
 use crate::daemon::job::Remains;
 use crate::exit_code::WaitStatus;
 use crate::sys::child;
@@ -24,6 +25,7 @@ pub struct Workers {
     unclaimed: HashMap<i32, (WaitStatus, u64)>,
     /// Ended jobs whose process group is not empty yet.
     ending: Vec<Remains>,
+    graves: Graves,
 }
 
 impl Workers {
@@ -37,6 +39,7 @@ impl Workers {
             starts: 0,
             unclaimed: HashMap::new(),
             ending: Vec::new(),
+            graves: Graves::default(),
         }
     }
 
@@ -95,7 +98,9 @@ impl Workers {
                 self.unclaimed.insert(pid, (status, self.starts));
             }
         }
-        self.ending.retain(|remains| child::kill_group(remains.group));
+        for remains in self.ending.extract_if(.., |remains| !child::kill_group(remains.group)) {
+            self.graves.take(remains);
+        }
         None
     }
 
@@ -103,6 +108,8 @@ impl Workers {
     pub fn bury(&mut self, remains: Remains) {
         if child::kill_group(remains.group) {
             self.ending.push(remains);
+        } else {
+            self.graves.take(remains);
         }
     }
 

@@ -134,7 +134,10 @@ fn ask(question: &Question, search_path: &OsStr, patience: Duration) -> Result<S
         group: Group::Own,
     }
     .spawn()
-    .map_err(failed)?;
+    .map_err(|error| match question.directory.is_dir() {
+        true => failed(error),
+        false => CannotAnalyse::new(format!("no working directory {}", question.directory.display())),
+    })?;
     drop(input);
     let deadline = Instant::now() + patience;
     let ended = net::poll(&[(alive.as_fd(), Ready::Readable)], Some(deadline));

@@ -95,13 +95,17 @@ pub fn encode_variable(name: &str, value: &[u8], out: &mut Vec<u8>) {
 }
 
 /// The variables and their values. Others than [`VARIABLES`] are left out: a peer does not choose what else a compiler
-/// sees.
+/// sees. So are languages that are paths, for the C library would take the texts of messages, with their placeholders, from
+/// a file of the peer's.
 pub fn decode_environment(content: &[u8]) -> Result<Vec<(&'static str, &[u8])>, ProtocolError> {
     let mut variables: Vec<(&'static str, &[u8])> = Vec::new();
     for record in records(content)? {
         let at = record.iter().position(|byte| *byte == b'=').ok_or_else(|| bad_record(record))?;
         let (name, value) = (&record[..at], &record[at + 1..]);
         if let Some(known) = VARIABLES.iter().find(|known| known.as_bytes() == name) {
+            if (known.starts_with("LANG") || known.starts_with("LC_")) && value.contains(&b'/') {
+                continue;
+            }
             packet::check_limit("number of variables", variables.len() as u64 + 1, VARIABLES.len() as u64)?;
             variables.push((*known, value));
         }
@@ -236,6 +240,7 @@ mod tests {
         let mut content = Vec::new();
         encode_variable("LANG", b"de_DE.UTF-8", &mut content);
         encode_variable("LD_PRELOAD", b"/evil.so", &mut content);
+        encode_variable("LANGUAGE", b"de:../../../home/me", &mut content);
         encode_variable("TZ", b"A=B", &mut content);
         let expected = vec![("LANG", b"de_DE.UTF-8".as_slice()), ("TZ", b"A=B")];
         assert_eq!(decode_environment(&content), Ok(expected));

@@ -153,6 +153,10 @@ impl IncludeServer {
         if self.process().is_some() {
             voice.progress(format_args!("Shutting down distcc-pump include server"));
             self.end();
+        } else if self.directory.is_dir() {
+            voice.warning(format_args!(
+                "Warning: the include server had ended before the build; what came later was preprocessed here."
+            ));
         }
         self.show("stdout", &mut io::stdout());
         self.show("stderr", &mut io::stderr());
