@@ -641,7 +641,7 @@ print_summary() {
         printf "$row" "make -j$DEMO_JOBS took" "$(seconds "$plain_took")" "$(seconds "$pump_took")" "$(seconds "$local_took")"
         printf "$row" 'processor time without the servers' "$(seconds "$plain_processor")" \
             "$(seconds "$pump_processor")" "$(seconds "$local_processor")"
-    }
+    } | sed 's/ *$//'
     echo
     [ "$plain_code" -eq 0 ] ||
         say "In plain mode $plain_code more have the same code, and differ in what they tell the debugger (-g)."
