@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
@@ -223,14 +224,28 @@ impl Chamber {
                 }
                 Ok(())
             }
-            MountPoint::Filled if below.peek().is_none() && !self.without_overlays => {
-                self.overlay(path, furniture)
-            }
+            // Nobody inside could look at what the server has there, and in an overlay not at the job's files either.
+            MountPoint::Filled if !is_open_to_us(path) => Ok(()),
             // In a user namespace a directory with other file systems below it cannot be part of an overlay.
-            MountPoint::Filled => self.expose_entries(path, submounts, furniture),
+            MountPoint::Filled
+                if self.without_overlays || below.peek().is_some() || self.meets_closed_directory(path) =>
+            {
+                self.expose_entries(path, submounts, furniture)
+            }
+            MountPoint::Filled => self.overlay(path, furniture),
             // The job's own file or link of that name is what the compiler is to see.
             MountPoint::Other => Ok(()),
         }
+    }
+
+    /// Whether the job has a directory, at whatever depth below this one, that the server has too and keeps closed.
+    fn meets_closed_directory(&self, path: &Path) -> bool {
+        fs::read_dir(path).into_iter().flatten().flatten().any(|entry| {
+            let path = entry.path();
+            entry.file_type().is_ok_and(|kind| kind.is_dir())
+                && self.root.has(inside(&path).as_bytes())
+                && (!is_open_to_us(&path) || self.meets_closed_directory(&path))
+        })
     }
 
     /// Shows what is in a directory one by one, where the job has nothing of the same name.
@@ -297,6 +312,21 @@ impl Furniture<'_> {
         self.mounts.push(mount);
         Ok(())
     }
+}
+
+/// Whether a directory can be listed and entered with our ids alone, without the rights of a superuser: those end where
+/// a user namespace begins.
+fn is_open_to_us(path: &Path) -> bool {
+    // SAFETY: neither call has preconditions.
+    let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
+    fs::metadata(path).is_ok_and(|directory| {
+        let shift = match () {
+            () if directory.uid() == user => 6,
+            () if directory.gid() == group => 3,
+            () => 0,
+        };
+        directory.mode() >> shift & 0o5 == 0o5
+    })
 }
 
 fn bind(path: &Path) -> Result<Mount, Failure> {

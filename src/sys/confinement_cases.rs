@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -224,6 +224,26 @@ fn without_overlays_system_directories_are_shown_entry_by_entry() {
         let refused = start(chamber, "/", &["true"], &output).map(drop);
         assert!(matches!(refused, Err(Failure::Unavailable(_))), "{refused:?}");
     }
+}
+
+#[test]
+fn a_servers_closed_directory_does_not_close_the_jobs() {
+    let place = temp::TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+    let [closed, open] = ["a/closed", "open"].map(|name| place.path().join(name));
+    fs::create_dir_all(&closed).unwrap();
+    fs::create_dir(&open).unwrap();
+    fs::write(open.join("server"), "S\n").unwrap();
+    let set_mode = |mode| fs::set_permissions(&closed, fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(0o000);
+    let exposure = Exposure::of_this_machine().with(&[place.path().to_owned()]);
+    let chamber = chamber_with(&exposure, LIMITS);
+    if let Some(chamber) = chamber {
+        fill(&chamber, &[(closed.join("a.c").to_str().unwrap(), "A\n")]);
+        let script = "cat a.c ../../open/server; echo b >b && cat b";
+        assert_eq!(shell(chamber, closed.to_str().unwrap(), script), "A\nS\nb\n");
+    }
+    set_mode(0o700);
+    assert_eq!(fs::read_dir(&closed).unwrap().count(), 0);
 }
 
 #[test]
