@@ -16,7 +16,6 @@ use crate::client::include_server::{self, AskError, Patience};
 use crate::client::session::Session;
 use crate::client::settings::{self, Settings};
 use crate::client::stamp::Stamp;
-use crate::client::terminal;
 use crate::compiler_args::Compile;
 use crate::hosts::name_hash;
 use crate::hosts::spec::Host;
@@ -273,9 +272,7 @@ fn ask(settings: &Settings, server: &IncludeServer, question: &Question) -> Resu
 /// What a server of ours needs to know and version 3 has no place for.
 fn own_entries(here: &WorkingDirectory, command: &PumpCommand) -> Vec<(&'static [u8], Vec<u8>)> {
     let mut content = Vec::new();
-    let mut knows_width = false;
     for (name, value) in settings::travelling_variables() {
-        knows_width |= name == "COLUMNS";
         // A compiler believes it only if it is true, and so does our server.
         if name != "PWD" {
             surroundings::encode_variable(name, value.as_bytes(), &mut content);
@@ -283,9 +280,6 @@ fn own_entries(here: &WorkingDirectory, command: &PumpCommand) -> Vec<(&'static 
     }
     if let Some(written) = &here.written {
         surroundings::encode_variable("PWD", written.as_os_str().as_bytes(), &mut content);
-    }
-    if let Some(columns) = terminal::columns().filter(|_| !knows_width) {
-        surroundings::encode_variable("COLUMNS", columns.to_string().as_bytes(), &mut content);
     }
     let mut entries = vec![(surroundings::ENVIRONMENT_NAME, lzo::store(&content))];
     if let Some(words) = &command.own_words {

@@ -3,11 +3,9 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
 
 use crate::client::settings::Settings;
 use crate::compiler_args::{Compile, Family};
-use crate::sys::process;
 
 /// Options that say of our standard error what the compiler would see; none unless it is a terminal, or for what the
 /// command says itself.
@@ -27,9 +25,4 @@ pub fn options(compile: &Compile, settings: &Settings) -> Vec<OsString> {
         options.extend(settings.columns.map(|columns| format!("-fmessage-length={columns}").into()));
     }
     options
-}
-
-/// The width gcc would find out for messages to our standard error: it asks standard input for it.
-pub fn columns() -> Option<u16> {
-    io::stderr().is_terminal().then(|| process::terminal_columns(io::stdin().as_fd())).flatten()
 }

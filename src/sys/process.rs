@@ -52,16 +52,6 @@ pub fn user_id() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// The width of the terminal that a standard stream leads to; none if it is no terminal, or does not say.
-pub fn terminal_columns(stream: BorrowedFd<'_>) -> Option<u16> {
-    // SAFETY: the structure is plain data and writable for the call.
-    unsafe {
-        let mut size: libc::winsize = mem::zeroed();
-        let result = libc::ioctl(stream.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size);
-        (result == 0 && size.ws_col > 0).then_some(size.ws_col)
-    }
-}
-
 /// A user to become.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
