@@ -132,6 +132,11 @@ fn one_that_does_not_start_is_not_tried_by_every_job() {
     assert_eq!(started(&runs[0].err()), 2, "tried, and warned of: {}", runs[0]);
     assert_eq!(runs[1].err_lines_with("did not start a short time ago"), 1, "{}", runs[1]);
     assert!(runs[0].err().contains("DISTCC_PUMP"), "{}", runs[0]);
+    assert!(
+        runs[0].err().contains("and it said: ") && runs[0].err().contains("socket.direct"),
+        "{}",
+        runs[0]
+    );
     assert_eq!(started(&runs[2].err()), 0, "{}", runs[2]);
     assert_eq!(include_servers(&sandbox), 0);
     sandbox.finish([daemon]);

@@ -16,6 +16,7 @@ use crate::client::include_server::direct_socket;
 use crate::client::settings::Settings;
 use crate::client::stamp::Stamp;
 use crate::log_info;
+use crate::protocol::peer_text::one_line;
 use crate::sys::child::{Command, Environment, Group, Signal};
 use crate::sys::lock::LockFile;
 use crate::sys::{net, process};
@@ -86,6 +87,8 @@ impl Background {
             io::Error::new(error.kind(), format!("start the background include server: {error}"))
         };
         let null = File::options().read(true).write(true).open("/dev/null")?;
+        let stderr_path = self.directory.join("stderr");
+        let stderr = File::create(&stderr_path)?;
         let (socket, pid_file) = (self.socket(), self.directory.join("pid"));
         let argv = [
             "include_server".into(),
@@ -102,7 +105,7 @@ impl Background {
             argv: &argv,
             environment: &Environment::inherited(),
             directory: None,
-            stdio: [Some(null.as_fd()), Some(null.as_fd()), Some(null.as_fd())],
+            stdio: [Some(null.as_fd()), Some(null.as_fd()), Some(stderr.as_fd())],
             group: Group::Detached,
         }
         .spawn()
@@ -110,7 +113,12 @@ impl Background {
         // The process we have started ends when the one it has started can be asked.
         match child.wait_until(Instant::now() + START_TIME_MAX).map_err(cannot)? {
             Some(status) if status.success() => Ok(()),
-            Some(status) => Err(cannot(io::Error::other(status.to_string()))),
+            Some(status) => {
+                let said = fs::read(&stderr_path).unwrap_or_default();
+                let said =
+                    one_line(String::from_utf8_lossy(&said).trim_end().lines().last().unwrap_or("nothing"));
+                Err(cannot(io::Error::other(format!("{status}, and it said: {said}"))))
+            }
             None => {
                 child.signal(Signal::Kill);
                 let _ = child.wait();

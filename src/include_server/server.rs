@@ -177,21 +177,23 @@ struct Socket {
 
 impl Sockets {
     fn bind(path: &Path) -> Result<Sockets, ExitCode> {
-        let mut direct = path.as_os_str().to_owned();
-        direct.push(DIRECT_SUFFIX);
+        let mut direct_path = path.as_os_str().to_owned();
+        direct_path.push(DIRECT_SUFFIX);
         // The direct one first: who finds the other one finds both.
-        let direct = match Socket::bind(Path::new(&direct)) {
+        let direct = match Socket::bind(Path::new(&direct_path)) {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                 log_info!("no direct socket, because its path is too long");
                 Ok(None)
             }
             result => result.map(Some),
         };
-        let both = direct.and_then(|direct| Ok(Sockets { old: Socket::bind(path)?, direct }));
-        both.map_err(|error| {
+        let cannot = |path: &Path, error: io::Error| {
             log_error!("listen on {}: {error}", path.display());
             ExitCode::BindFailed
-        })
+        };
+        let direct = direct.map_err(|error| cannot(direct_path.as_ref(), error))?;
+        let old = Socket::bind(path).map_err(|error| cannot(path, error))?;
+        Ok(Sockets { old, direct })
     }
 
     fn start(&self, threads: &Arc<Threads>) -> io::Result<()> {
