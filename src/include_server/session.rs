@@ -1,6 +1,7 @@
 //! One client's question and its answer, in either language (docs/protocol.md, 14). Owns what all sessions share; knows
 //! neither how connections come in nor how long the server lives.
 
+use std::collections::HashMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -10,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::analyst::{Analyst, Job, Shared, os_string};
@@ -32,6 +33,12 @@ const READ_BYTES: usize = 16 << 10;
 /// Least number of analysts, however few processors there are: one slow file system must not stop the others.
 const ANALYSTS_MIN: usize = 2;
 
+/// How long a compiler that was found on the search path is believed to be there: a build asks for it hundreds of times a
+/// second, and each search looks into every directory for links to distcc.
+const COMPILER_BELIEVED_FOR: Duration = Duration::from_secs(1);
+/// Names of compilers that are remembered; a build has a handful.
+const COMPILERS_MAX: usize = 64;
+
 /// What a socket's clients speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Language {
@@ -47,12 +54,18 @@ pub(super) struct Service {
     pub(super) shared: Arc<Shared>,
     analysts: Pool<Analyst>,
     search_path: OsString,
+    /// Where compilers were found by name, and when.
+    compilers: Mutex<HashMap<OsString, (Instant, Found)>>,
 }
+
+/// A compiler's file, and the search path for its own children.
+type Found = (PathBuf, OsString);
 
 impl Service {
     /// A service with at most so many questions analysed at the same time.
     pub(super) fn new(shared: Arc<Shared>, processors: usize, search_path: OsString) -> Service {
-        Service { shared, analysts: Pool::new(processors.max(ANALYSTS_MIN)), search_path }
+        let analysts = Pool::new(processors.max(ANALYSTS_MIN));
+        Service { shared, analysts, search_path, compilers: Mutex::default() }
     }
 
     /// Reads a client's question and answers it. An error is the connection's.
@@ -108,9 +121,29 @@ impl Service {
         let directory = PathBuf::from(os_string(&question.directory));
         let argv: Vec<OsString> = question.argv.iter().map(|word| os_string(word)).collect();
         let argv = compiler_args::expand(&argv, &mut |file| fs::read(directory.join(Path::new(file))).ok());
-        let (compiler, search_path) = find_compiler(&argv[0], &directory, &self.search_path)
-            .ok_or_else(|| format!("no compiler {} on PATH", argv[0].display()))?;
+        let (compiler, search_path) = match argv[0].as_bytes().contains(&b'/') {
+            true => (directory.join(&argv[0]), self.search_path.clone()),
+            false => {
+                self.compiler(&argv[0]).ok_or_else(|| format!("no compiler {} on PATH", argv[0].display()))?
+            }
+        };
         Job::of_command(&argv, compiler, directory, search_path)
+    }
+
+    /// The compiler of a name without a slash.
+    fn compiler(&self, name: &OsStr) -> Option<Found> {
+        let mut compilers = self.compilers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((when, found)) = compilers.get(name)
+            && when.elapsed() < COMPILER_BELIEVED_FOR
+        {
+            return Some(found.clone());
+        }
+        let found = find_compiler(name, &self.search_path)?;
+        if compilers.len() >= COMPILERS_MAX {
+            compilers.clear();
+        }
+        compilers.insert(name.to_owned(), (Instant::now(), found.clone()));
+        Some(found)
     }
 
     fn with_analyst<T>(&self, work: impl FnOnce(&mut Analyst) -> Result<T, String>) -> Result<T, String> {
@@ -169,10 +202,7 @@ fn send_composed(stream: &mut UnixStream, composed: &Composed) -> io::Result<()>
 
 /// The compiler's file, and the search path without the directories where its name is a link to a distcc, ours or 3.4's:
 /// masquerade directories. A driver that found such a link under its own name would look for its parts beside it.
-fn find_compiler(name: &OsStr, directory: &Path, search_path: &OsStr) -> Option<(PathBuf, OsString)> {
-    if name.as_bytes().contains(&b'/') {
-        return Some((directory.join(name), search_path.to_owned()));
-    }
+fn find_compiler(name: &OsStr, search_path: &OsStr) -> Option<Found> {
     let own = FileIdentity::of_own_executable();
     let is_distcc = |path: PathBuf| {
         let Ok(real) = fs::canonicalize(&path) else { return false };
@@ -192,7 +222,6 @@ mod tests {
     use super::super::statistics::Statistics;
     use super::super::store::Store;
     use super::*;
-    use std::sync::Mutex;
 
     fn service() -> Service {
         let aids = Aids {
