@@ -9,7 +9,7 @@ use std::io;
 use std::ops::Deref;
 use std::os::fd::AsRawFd;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 
 /// A mapped file; an empty one is an empty slice.
 #[derive(Debug)]
@@ -18,11 +18,9 @@ pub struct MappedFile(Option<Mmap>);
 impl MappedFile {
     /// Maps all of a file of ours.
     pub fn of_private_file(file: &File) -> io::Result<MappedFile> {
-        if file.metadata()?.len() == 0 {
-            return Ok(MappedFile(None));
-        }
+        let Some(mut whole) = whole(file)? else { return Ok(MappedFile(None)) };
         // SAFETY: by this module's contract only we write the file, and not while it is mapped.
-        let map = unsafe { memmap2::MmapOptions::new().populate().map(file)? };
+        let map = unsafe { whole.populate().map(file)? };
         Ok(MappedFile(Some(map)))
     }
 
@@ -35,13 +33,19 @@ impl MappedFile {
         if seals < 0 || seals & libc::F_SEAL_SHRINK == 0 {
             return Ok(None);
         }
-        if file.metadata()?.len() == 0 {
-            return Ok(Some(MappedFile(None)));
-        }
+        let Some(whole) = whole(file)? else { return Ok(Some(MappedFile(None))) };
         // SAFETY: the seal keeps every page of the map in place. Bytes that change under us are only sent on.
-        let map = unsafe { memmap2::MmapOptions::new().map(file)? };
+        let map = unsafe { whole.map(file)? };
         Ok(Some(MappedFile(Some(map))))
     }
+}
+
+/// A map of all of a file, which need not be asked for its length again; none of an empty one.
+fn whole(file: &File) -> io::Result<Option<MmapOptions>> {
+    let length = usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let mut options = MmapOptions::new();
+    options.len(length);
+    Ok((length > 0).then_some(options))
 }
 
 impl Deref for MappedFile {
