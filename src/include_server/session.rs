@@ -132,13 +132,15 @@ impl Service {
 
     /// The compiler of a name without a slash.
     fn compiler(&self, name: &OsStr) -> Option<Found> {
-        let mut compilers = self.compilers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((when, found)) = compilers.get(name)
+        let known = || self.compilers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((when, found)) = known().get(name)
             && when.elapsed() < COMPILER_BELIEVED_FOR
         {
             return Some(found.clone());
         }
+        // Nobody waits for this: a directory of the path may be on a slow file system.
         let found = find_compiler(name, &self.search_path)?;
+        let mut compilers = known();
         if compilers.len() >= COMPILERS_MAX {
             compilers.clear();
         }
