@@ -2,7 +2,7 @@
 //! and both languages; not where the include server is from, nor what becomes of a job without an answer.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -114,13 +114,9 @@ fn connect(path: &Path, limit: Duration, silence: Duration) -> Result<UnixStream
     })
 }
 
-fn write(stream: &UnixStream, mut message: &[u8]) -> Result<(), AskError> {
-    while !message.is_empty() {
-        let count = net::write(stream.as_fd(), message)
-            .map_err(|error| AskError::Broken(format!("ask it: {error}")))?;
-        message = &message[count..];
-    }
-    Ok(())
+fn write(stream: &UnixStream, message: &[u8]) -> Result<(), AskError> {
+    net::write_parts(stream.as_fd(), &mut [IoSlice::new(message)])
+        .map_err(|error| AskError::Broken(format!("ask it: {error}")))
 }
 
 /// Reads until `decode` finds an answer complete, or not before `limit` that there is too little of it.
