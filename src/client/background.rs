@@ -12,10 +12,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::client::include_server::direct_socket;
 use crate::client::settings::Settings;
 use crate::client::stamp::Stamp;
 use crate::log_info;
+use crate::protocol::include_query::direct_socket;
 use crate::protocol::peer_text::one_line;
 use crate::sys::child::{Command, Environment, Group, Signal};
 use crate::sys::lock::LockFile;

@@ -5,12 +5,12 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::client::file_set::FileSet;
 use crate::protocol::ProtocolError;
-use crate::protocol::include_query::{self, Answer, DIRECT_SUFFIX, OldQuestion, Question};
+use crate::protocol::include_query::{self, Answer, OldQuestion, Question, direct_socket};
 use crate::sys::{net, process};
 
 /// How long a direct answer may take: even sources that include all of Boost take a tenth of it.
@@ -95,13 +95,6 @@ fn ask_in_old_language(socket: &Path, question: &Question, patience: Patience) -
         return Err(AskError::CannotTell("it does not say why".into()));
     }
     FileSet::from_mirror(&paths).map_err(AskError::Broken)
-}
-
-/// The path of the direct socket beside an include server's socket.
-pub fn direct_socket(socket: &Path) -> PathBuf {
-    let mut path = socket.as_os_str().to_owned();
-    path.push(DIRECT_SUFFIX);
-    path.into()
 }
 
 fn connect(path: &Path, limit: Duration, silence: Duration) -> Result<UnixStream, AskError> {

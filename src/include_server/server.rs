@@ -23,7 +23,7 @@ use super::session::{Language, Service};
 use super::statistics::Statistics;
 use super::store::Store;
 use crate::exit_code::ExitCode;
-use crate::protocol::include_query::DIRECT_SUFFIX;
+use crate::protocol::include_query::direct_socket;
 use crate::sys::net::{self, Ready};
 use crate::sys::process::{self, FileIdentity, Fork};
 use crate::sys::signal::{SIGHUP, SIGINT, SIGTERM, SignalFile};
@@ -177,10 +177,9 @@ struct Socket {
 
 impl Sockets {
     fn bind(path: &Path) -> Result<Sockets, ExitCode> {
-        let mut direct_path = path.as_os_str().to_owned();
-        direct_path.push(DIRECT_SUFFIX);
+        let direct_path = direct_socket(path);
         // The direct one first: who finds the other one finds both.
-        let direct = match Socket::bind(Path::new(&direct_path)) {
+        let direct = match Socket::bind(&direct_path) {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                 log_info!("no direct socket, because its path is too long");
                 Ok(None)
@@ -191,7 +190,7 @@ impl Sockets {
             log_error!("listen on {}: {error}", path.display());
             ExitCode::BindFailed
         };
-        let direct = direct.map_err(|error| cannot(direct_path.as_ref(), error))?;
+        let direct = direct.map_err(|error| cannot(&direct_path, error))?;
         let old = Socket::bind(path).map_err(|error| cannot(path, error))?;
         Ok(Sockets { old, direct })
     }

@@ -4,6 +4,8 @@
 //!
 //! Knows neither sockets nor files; all messages are decoded from a buffer that holds what has come so far.
 
+use std::path::{Path, PathBuf};
+
 use super::error::ProtocolError;
 use super::limits::{
     ARGUMENT_BYTES_MAX, ARGUMENTS_BYTES_MAX, ARGUMENTS_MAX, BODIES_BYTES_MAX, FILES_MAX, PATH_BYTES_MAX,
@@ -11,7 +13,7 @@ use super::limits::{
 use super::packet::{self, Due, HEADER_BYTES, Token};
 
 /// What is added to the path of an include server's socket to get that of its direct one.
-pub const DIRECT_SUFFIX: &str = ".direct";
+const DIRECT_SUFFIX: &str = ".direct";
 
 /// Most bytes of a direct question: all arguments, and the variables, which reach a process the same way.
 const QUESTION_BYTES_MAX: u64 = 2 * ARGUMENTS_BYTES_MAX;
@@ -19,6 +21,13 @@ const QUESTION_BYTES_MAX: u64 = 2 * ARGUMENTS_BYTES_MAX;
 const ANSWER_BYTES_MAX: u64 = 32 << 20;
 /// Most bytes of an answer in 3.4's language: every file with the longest path.
 const OLD_ANSWER_BYTES_MAX: u64 = FILES_MAX as u64 * (PATH_BYTES_MAX as u64 + 128);
+
+/// The path of the direct socket beside an include server's socket.
+pub fn direct_socket(socket: &Path) -> PathBuf {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(DIRECT_SUFFIX);
+    path.into()
+}
 
 /// A question in 3.4's language.
 #[derive(Clone, Debug, PartialEq, Eq)]
