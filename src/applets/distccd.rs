@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use argh::FromArgs;
 
 use crate::daemon::access::AccessList;
-use crate::daemon::config::{Config, Environment, LogTarget, Mode, NICE_DEFAULT, PORT_DEFAULT};
+use crate::daemon::config::{Config, Environment, LogTarget, Mode, NICE_DEFAULT, PORT_DEFAULT, SandboxMode};
 use crate::daemon::run;
 use crate::exit_code::ExitCode;
 use crate::log::{self, Level, Sink};
@@ -95,6 +95,12 @@ struct Options {
     /// the old name of --enable-tcp-insecure
     #[argh(switch, hidden_help)]
     make_me_a_botnet: bool,
+    /// confine compilers: require, auto (default) or off
+    #[argh(option, arg_name = "mode")]
+    sandbox: Vec<String>,
+    /// a directory compilers may read, too; repeatable
+    #[argh(option, arg_name = "dir")]
+    expose: Vec<PathBuf>,
     /// accepted, without effect
     #[argh(switch, hidden_help, long = "no-fifo")]
     _no_fifo: bool,
@@ -237,6 +243,8 @@ fn configure(mut options: Options, stdin_is_socket: bool) -> Result<Config, Exit
     }
     let inetd = options.inetd || (!options.daemon && !options.wizard && stdin_is_socket);
     let log_level = log_level(&options);
+    let sandbox = sandbox_mode(&options)?;
+    let exposed = exposed_directories(&options)?;
     let jobs = match options.jobs.last().copied() {
         None => process::processors_online() + EXTRA_JOBS,
         Some(jobs) if jobs >= 1 => usize::try_from(jobs).unwrap_or(usize::MAX).min(JOBS_MAX),
@@ -258,6 +266,8 @@ fn configure(mut options: Options, stdin_is_socket: bool) -> Result<Config, Exit
         pid_file: options.pid_file.pop().map(|path| std::path::absolute(&path).unwrap_or(path)),
         user: options.user.pop(),
         any_compiler: options.enable_tcp_insecure || options.make_me_a_botnet,
+        sandbox,
+        exposed,
         log: match (options.log_stderr || options.wizard, options.log_file.pop()) {
             (true, _) => LogTarget::Stderr,
             (false, Some(path)) => LogTarget::File(std::path::absolute(&path).unwrap_or(path)),
@@ -282,6 +292,19 @@ fn log_level(options: &Options) -> Level {
         log_warning!("--log-level {name}: no such level; logging at notice");
         Level::Notice
     })
+}
+
+fn sandbox_mode(options: &Options) -> Result<SandboxMode, ExitCode> {
+    let Some(name) = options.sandbox.last() else { return Ok(SandboxMode::default()) };
+    SandboxMode::from_name(name).ok_or_else(|| bad_option("--sandbox", name, "want require, auto or off"))
+}
+
+fn exposed_directories(options: &Options) -> Result<Vec<PathBuf>, ExitCode> {
+    let absolute = |path: &PathBuf| match path.as_os_str().is_empty() {
+        true => Err(bad_option("--expose", path.display(), "want a directory")),
+        false => Ok(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
+    };
+    options.expose.iter().map(absolute).collect()
 }
 
 fn mode(options: &Options, inetd: bool) -> Result<Mode, ExitCode> {
@@ -398,6 +421,8 @@ mod tests {
             &["--listen", "no-such-host.invalid"],
             &["--auth"],
             &["--no-detach=yes"],
+            &["--sandbox=perhaps"],
+            &["--expose="],
         ] {
             assert_eq!(config(words).unwrap_err(), ExitCode::BadArguments, "{words:?}");
         }
@@ -416,6 +441,20 @@ mod tests {
         assert_eq!(config.log, LogTarget::Stderr);
         assert_eq!(config.log_level, Level::Debug);
         assert_eq!(config.mode, Mode::Standalone { addresses: vec![], port: 3632, detach: false });
+    }
+
+    #[test]
+    fn the_sandbox_is_as_strong_as_it_can_be_unless_told_otherwise() {
+        for (words, want) in [
+            ([].as_slice(), SandboxMode::Auto),
+            (&["--sandbox=auto"], SandboxMode::Auto),
+            (&["--sandbox", "require"], SandboxMode::Require),
+            (&["--sandbox=require", "--sandbox=off"], SandboxMode::Off),
+        ] {
+            assert_eq!(config(words).unwrap().sandbox, want, "{words:?}");
+        }
+        let exposed = config(&["--expose=/opt/sdk", "--expose", "/srv/gcc"]).unwrap().exposed;
+        assert_eq!(exposed, [PathBuf::from("/opt/sdk"), PathBuf::from("/srv/gcc")]);
     }
 
     #[test]

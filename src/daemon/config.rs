@@ -42,6 +42,31 @@ pub enum LogTarget {
     Syslog,
 }
 
+/// What `--sandbox` asks for: how much must stand between a compiler and this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SandboxMode {
+    /// No job is run without one.
+    Require,
+    /// The strongest there is.
+    #[default]
+    Auto,
+    /// None.
+    Off,
+}
+
+impl SandboxMode {
+    /// The mode of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<SandboxMode> {
+        match name {
+            "require" => Some(SandboxMode::Require),
+            "auto" => Some(SandboxMode::Auto),
+            "off" => Some(SandboxMode::Off),
+            _ => None,
+        }
+    }
+}
+
 /// The daemon's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -65,6 +90,10 @@ pub struct Config {
     pub user: Option<String>,
     /// `--enable-tcp-insecure`.
     pub any_compiler: bool,
+    /// `--sandbox`.
+    pub sandbox: SandboxMode,
+    /// `--expose`: directories that compilers may read besides the system's; absolute.
+    pub exposed: Vec<PathBuf>,
     /// Where the log goes.
     pub log: LogTarget,
     /// What it says.
