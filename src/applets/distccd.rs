@@ -95,6 +95,9 @@ struct Options {
     /// the old name of --enable-tcp-insecure
     #[argh(switch, hidden_help)]
     make_me_a_botnet: bool,
+    /// a script that may run as a compiler; repeatable
+    #[argh(option, arg_name = "file")]
+    allow_script: Vec<PathBuf>,
     /// confine compilers: require, auto (default) or off
     #[argh(option, arg_name = "mode")]
     sandbox: Vec<String>,
@@ -142,9 +145,9 @@ struct Options {
 /// Runs the daemon.
 pub fn run(argv: &[OsString]) -> i32 {
     process::close_inherited_descriptors();
-    let stdin_is_socket = net::peer_of(std::io::stdin().as_fd()).is_some();
-    log::set("distccd", Level::Notice, if stdin_is_socket { Sink::Syslog } else { Sink::Stderr });
-    match start(argv, stdin_is_socket) {
+    let input = Input::of_standard_input();
+    log::set("distccd", Level::Notice, if input == Input::Other { Sink::Stderr } else { Sink::Syslog });
+    match start(argv, input) {
         Ok(None) => 0,
         Ok(Some(signal)) => {
             run::end_by(signal);
@@ -154,9 +157,30 @@ pub fn run(argv: &[OsString]) -> i32 {
     }
 }
 
-fn start(argv: &[OsString], stdin_is_socket: bool) -> Result<Option<i32>, ExitCode> {
+/// What the standard input is: an inetd gives the client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Input {
+    /// A connection from a network.
+    Network,
+    /// A socket of this machine.
+    LocalSocket,
+    /// A pipe, as from sshd, or whatever the starting shell has.
+    Other,
+}
+
+impl Input {
+    fn of_standard_input() -> Input {
+        match net::peer_of(std::io::stdin().as_fd()) {
+            Some(Some(_)) => Input::Network,
+            Some(None) => Input::LocalSocket,
+            None => Input::Other,
+        }
+    }
+}
+
+fn start(argv: &[OsString], input: Input) -> Result<Option<i32>, ExitCode> {
     let Some(options) = parse(argv)? else { return Ok(None) };
-    run::run(configure(options, stdin_is_socket)?)
+    run::run(configure(options, input)?)
 }
 
 /// Reads the options; `None` if a question was answered instead (`--help`, `--version`).
@@ -222,7 +246,7 @@ fn version() -> String {
     )
 }
 
-fn configure(mut options: Options, stdin_is_socket: bool) -> Result<Config, ExitCode> {
+fn configure(mut options: Options, input: Input) -> Result<Config, ExitCode> {
     for (given, option) in [
         (options.auth, "--auth"),
         (!options.blacklist.is_empty(), "--blacklist"),
@@ -241,10 +265,26 @@ fn configure(mut options: Options, stdin_is_socket: bool) -> Result<Config, Exit
             log_warning!("{option}: not built yet, ignored");
         }
     }
-    let inetd = options.inetd || (!options.daemon && !options.wizard && stdin_is_socket);
+    let inetd = options.inetd || (!options.daemon && !options.wizard && input != Input::Other);
     let log_level = log_level(&options);
     let sandbox = sandbox_mode(&options)?;
-    let exposed = exposed_directories(&options)?;
+    let exposed = absolute_paths("--expose", &options.expose, "want a directory")?;
+    let scripts = absolute_paths("--allow-script", &options.allow_script, "want a file")?;
+    let any_compiler = options.enable_tcp_insecure || options.make_me_a_botnet;
+    let is_reached_by_network = !inetd || input == Input::Network;
+    if any_compiler
+        && is_reached_by_network
+        && sandbox == SandboxMode::Off
+        && options.allow.is_empty()
+        && !options.allow_private
+    {
+        log_error!(
+            "--enable-tcp-insecure: with --sandbox=off, and no word on who may connect, whoever reaches this port \
+             could run any program; name the clients (--allow=ADDR for each, or --allow-private), or leave \
+             --sandbox=off out"
+        );
+        return Err(ExitCode::BadArguments);
+    }
     let jobs = match options.jobs.last().copied() {
         None => process::processors_online() + EXTRA_JOBS,
         Some(jobs) if jobs >= 1 => usize::try_from(jobs).unwrap_or(usize::MAX).min(JOBS_MAX),
@@ -265,7 +305,8 @@ fn configure(mut options: Options, stdin_is_socket: bool) -> Result<Config, Exit
         oom_score_adjustment: options.oom_score_adj.pop(),
         pid_file: options.pid_file.pop().map(|path| std::path::absolute(&path).unwrap_or(path)),
         user: options.user.pop(),
-        any_compiler: options.enable_tcp_insecure || options.make_me_a_botnet,
+        any_compiler,
+        scripts,
         sandbox,
         exposed,
         log: match (options.log_stderr || options.wizard, options.log_file.pop()) {
@@ -299,12 +340,13 @@ fn sandbox_mode(options: &Options) -> Result<SandboxMode, ExitCode> {
     SandboxMode::from_name(name).ok_or_else(|| bad_option("--sandbox", name, "want require, auto or off"))
 }
 
-fn exposed_directories(options: &Options) -> Result<Vec<PathBuf>, ExitCode> {
+/// The paths given to an option, without regard to where the daemon is going to be.
+fn absolute_paths(option: &str, paths: &[PathBuf], want: &str) -> Result<Vec<PathBuf>, ExitCode> {
     let absolute = |path: &PathBuf| match path.as_os_str().is_empty() {
-        true => Err(bad_option("--expose", path.display(), "want a directory")),
+        true => Err(bad_option(option, path.display(), want)),
         false => Ok(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
     };
-    options.expose.iter().map(absolute).collect()
+    paths.iter().map(absolute).collect()
 }
 
 fn mode(options: &Options, inetd: bool) -> Result<Mode, ExitCode> {
@@ -383,7 +425,7 @@ mod tests {
     }
 
     fn config(words: &[&str]) -> Result<Config, ExitCode> {
-        configure(options(words)?.expect("an option that answers"), false)
+        configure(options(words)?.expect("an option that answers"), Input::Other)
     }
 
     #[test]
@@ -423,6 +465,9 @@ mod tests {
             &["--no-detach=yes"],
             &["--sandbox=perhaps"],
             &["--expose="],
+            &["--allow-script="],
+            &["--enable-tcp-insecure", "--sandbox=off"],
+            &["--make-me-a-botnet", "--sandbox=off", "--listen=127.0.0.1"],
         ] {
             assert_eq!(config(words).unwrap_err(), ExitCode::BadArguments, "{words:?}");
         }
@@ -455,6 +500,26 @@ mod tests {
         }
         let exposed = config(&["--expose=/opt/sdk", "--expose", "/srv/gcc"]).unwrap().exposed;
         assert_eq!(exposed, [PathBuf::from("/opt/sdk"), PathBuf::from("/srv/gcc")]);
+        let scripts = config(&["--allow-script=/usr/bin/zcc", "--allow-script", "/x/cc"]).unwrap().scripts;
+        assert_eq!(scripts, [PathBuf::from("/usr/bin/zcc"), PathBuf::from("/x/cc")]);
+    }
+
+    #[test]
+    fn any_compiler_goes_with_a_sandbox_or_known_clients() {
+        for words in [
+            ["--enable-tcp-insecure"].as_slice(),
+            &["--enable-tcp-insecure", "--sandbox=require"],
+            &["--enable-tcp-insecure", "--sandbox=off", "--allow=10.0.0.1"],
+            &["--enable-tcp-insecure", "--sandbox=off", "--allow-private"],
+            &["--inetd", "--enable-tcp-insecure", "--sandbox=off"],
+            &["--sandbox=off"],
+        ] {
+            assert!(config(words).is_ok(), "{words:?}");
+        }
+        for (input, accepted) in [(Input::LocalSocket, true), (Input::Network, false)] {
+            let options = options(&["--inetd", "--enable-tcp-insecure", "--sandbox=off"]).unwrap().unwrap();
+            assert_eq!(configure(options, input).is_ok(), accepted, "{input:?}");
+        }
     }
 
     #[test]

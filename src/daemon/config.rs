@@ -90,6 +90,8 @@ pub struct Config {
     pub user: Option<String>,
     /// `--enable-tcp-insecure`.
     pub any_compiler: bool,
+    /// `--allow-script`: compilers that may be scripts; absolute.
+    pub scripts: Vec<PathBuf>,
     /// `--sandbox`.
     pub sandbox: SandboxMode,
     /// `--expose`: directories that compilers may read besides the system's; absolute.

@@ -72,9 +72,10 @@ impl AcceptedCommand {
     pub fn judge(argv: Vec<Vec<u8>>, workshop: &Workshop) -> Result<AcceptedCommand, Refusal> {
         use std::os::unix::ffi::OsStringExt;
         let argv: Vec<OsString> = argv.into_iter().map(OsString::from_vec).collect();
-        let compile =
+        let mut compile =
             compiler_args::check(&argv).map_err(|refusal| Refusal::new(refusal.code, refusal.to_string()))?;
         let program = workshop.compilers.find(&argv[0])?;
+        compile.call(&program.name);
         Ok(AcceptedCommand { program, compile })
     }
 

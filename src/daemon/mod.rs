@@ -33,6 +33,7 @@ pub mod workers;
 
 pub mod access;
 pub mod compilers;
+mod natures;
 pub mod refusal;
 
 #[cfg(test)]

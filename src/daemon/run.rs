@@ -197,7 +197,8 @@ fn service(config: &Config, policy: Policy) -> Service {
     let trees = TREE_BYTES_EACH.saturating_mul(config.jobs as u64).saturating_add(UNPACKED_BYTES_MAX);
     let kept = if config.any_compiler { Kept::Harmless } else { Kept::Needed };
     let workshop = Workshop {
-        compilers: Compilers::new(policy, config.environment.search_path.clone()),
+        compilers: Compilers::new(policy, config.environment.search_path.clone())
+            .allowing_scripts(config.scripts.iter().cloned()),
         temporary: config.environment.temporary.clone(),
         save_temps: config.environment.save_temps,
         pump_environments: PumpEnvironments {

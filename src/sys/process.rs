@@ -109,7 +109,12 @@ pub struct FileIdentity {
 impl FileIdentity {
     /// The identity of an existing file.
     pub fn of(path: &Path) -> Option<FileIdentity> {
-        fs::metadata(path).ok().map(|file| FileIdentity { device: file.dev(), inode: file.ino() })
+        fs::metadata(path).ok().map(|file| FileIdentity::of_metadata(&file))
+    }
+
+    /// The identity of a file that was looked at.
+    pub fn of_metadata(file: &fs::Metadata) -> FileIdentity {
+        FileIdentity { device: file.dev(), inode: file.ino() }
     }
 
     /// The identity of the program that runs here; none without `/proc`.
