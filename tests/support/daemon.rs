@@ -81,7 +81,8 @@ impl DaemonBuilder {
         for argument in arguments {
             let argument = argument.as_ref();
             let text = argument.to_string_lossy();
-            self.has_access_option |= text.starts_with("--allow") || text.starts_with("-a");
+            let names_client = text.starts_with("--allow") && !text.starts_with("--allow-script");
+            self.has_access_option |= names_client || text.starts_with("-a");
             self.command.arg(argument);
         }
         self

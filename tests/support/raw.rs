@@ -58,11 +58,14 @@ impl Place {
         format!("{}:/usr/bin:/bin", self.path("compilers").display())
     }
 
-    /// A daemon, not yet started. Its compiler is a script and leaves marks outside its jobs.
+    /// A daemon, not yet started. Its compilers are scripts and leave marks outside their jobs.
     pub fn daemon(&self) -> DaemonBuilder {
-        let script = self.path("compilers/cc");
-        let options = ["--sandbox=off", "--allow-script", script.to_str().unwrap()];
-        self.sandbox.daemon().args(options).env("PATH", self.search_path())
+        self.confined_daemon().args(["--sandbox=off"])
+    }
+
+    /// The same with the sandbox that every daemon has, for compilers that stay in their jobs.
+    pub fn confined_daemon(&self) -> DaemonBuilder {
+        self.sandbox.daemon().env("PATH", self.search_path())
     }
 
     /// A daemon with these options.
