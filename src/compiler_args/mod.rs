@@ -3,7 +3,8 @@
 //! Pure: argument words in, a decision or argument words out. No file is opened, no variable read, no clock
 //! asked; what is needed from outside comes in as a value or a callback.
 //!
-//! - `option_table` is the one list of options that matter; `words` divides a command by it.
+//! - `option_table` is the one list of options that matter, `option_role` what it can say of them; `words` divides a
+//!   command by it.
 //! - `scan` decides between local and remote and gives a [`Compile`]; `reason` says why not.
 //! - `compile` turns a [`Compile`] into the commands to run; `gathered` knows the form of text that clang gets;
 //!   `dependency` knows the `.d` file's name.
@@ -15,6 +16,7 @@ mod compile;
 mod dependency;
 mod gathered;
 mod old_server;
+mod option_role;
 mod option_table;
 mod reason;
 mod response_file;
