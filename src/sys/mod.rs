@@ -19,7 +19,11 @@ pub mod confinement;
 mod confinement_cases;
 pub mod exposure;
 pub mod job_root;
+pub mod landlock;
 mod namespace_root;
+pub mod restraint;
+pub mod seccomp;
+pub mod withdrawal;
 
 pub mod net;
 pub mod open;

@@ -60,7 +60,7 @@ impl Place {
 
     /// A daemon, not yet started.
     pub fn daemon(&self) -> DaemonBuilder {
-        self.sandbox.daemon().env("PATH", self.search_path())
+        self.sandbox.daemon().args(["--sandbox=off"]).env("PATH", self.search_path())
     }
 
     /// A daemon with these options.
