@@ -21,6 +21,9 @@ pub mod exposure;
 pub mod job_root;
 mod namespace_root;
 
+pub mod landlock;
+pub mod seccomp;
+
 pub mod net;
 pub mod open;
 pub mod resolve;

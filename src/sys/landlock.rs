@@ -1,0 +1,222 @@
+//! A Landlock ruleset: what a process, and all it starts, may do with files, and with whom it may talk.
+//!
+//! Knows kinds of places and the rights that go with them; not which places there are. What a kernel's Landlock cannot
+//! forbid yet stays allowed: a ruleset asks for all that the kernel knows, and for no more.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use libc::{c_int, c_long};
+
+/// The system calls, whose numbers are the same on all architectures.
+const CREATE_RULESET: c_long = 444;
+const ADD_RULE: c_long = 445;
+const RESTRICT_SELF: c_long = 446;
+
+/// Asks `CREATE_RULESET` for the version.
+const CREATE_RULESET_VERSION: u32 = 1;
+/// A rule for a file, or a directory and everything below it.
+const RULE_PATH_BENEATH: c_int = 1;
+
+// Rights over files, by linux/landlock.h. The rest are only for directories.
+const EXECUTE: u64 = 1 << 0;
+const WRITE_FILE: u64 = 1 << 1;
+const READ_FILE: u64 = 1 << 2;
+const READ_DIR: u64 = 1 << 3;
+const MAKE_CHAR: u64 = 1 << 6;
+const MAKE_BLOCK: u64 = 1 << 11;
+/// To link or rename from one directory into another (version 2). Version 1 forbids it, whatever its rules say.
+const REFER: u64 = 1 << 13;
+/// Version 3.
+const TRUNCATE: u64 = 1 << 14;
+/// Version 5.
+const IOCTL_DEV: u64 = 1 << 15;
+/// What a rule for anything but a directory may grant.
+const OF_FILES: u64 = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV;
+
+/// To bind a TCP socket to a port, and to connect one (version 4).
+const TCP: u64 = 0b11;
+
+/// To connect to abstract sockets, and to signal processes, that are outside (version 6).
+const ABSTRACT_SOCKETS: u64 = 1 << 0;
+const SIGNALS: u64 = 1 << 1;
+
+/// `struct landlock_ruleset_attr`. Older kernels know less of it, and accept zeros in the rest.
+#[repr(C)]
+struct Handled {
+    files: u64,
+    network: u64,
+    scopes: u64,
+}
+
+/// `struct landlock_path_beneath_attr`.
+#[repr(C, packed)]
+struct Rule {
+    rights: u64,
+    place: RawFd,
+}
+
+/// The version of Landlock's interface; 0 if the kernel has none, or it is turned off.
+pub fn version() -> u32 {
+    // SAFETY: the kernel reads nothing when asked for its version.
+    let version = unsafe {
+        libc::syscall(CREATE_RULESET, std::ptr::null::<Handled>(), 0_usize, CREATE_RULESET_VERSION)
+    };
+    u32::try_from(version).unwrap_or(0)
+}
+
+/// All rights over files that a version knows.
+fn rights_known(version: u32) -> u64 {
+    match version {
+        0 => 0,
+        1 => REFER - 1,
+        2 => TRUNCATE - 1,
+        3 | 4 => IOCTL_DEV - 1,
+        _ => (IOCTL_DEV << 1) - 1,
+    }
+}
+
+/// A file or directory that rules can be about, found once: it stays the same one whatever its path comes to mean.
+#[derive(Debug)]
+pub struct Place {
+    descriptor: OwnedFd,
+    is_directory: bool,
+}
+
+impl Place {
+    /// The place at a path, links followed.
+    pub fn open(path: &Path) -> io::Result<Place> {
+        let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
+        Place::at(libc::AT_FDCWD, &path)
+    }
+
+    /// The place at a path that starts at an open directory; `.` is that directory.
+    pub fn open_below(directory: BorrowedFd<'_>, path: &CStr) -> io::Result<Place> {
+        Place::at(directory.as_raw_fd(), path)
+    }
+
+    /// Those of some paths that exist and that this user can reach.
+    pub fn all_of<'a>(paths: impl IntoIterator<Item = &'a Path>) -> io::Result<Vec<Place>> {
+        let mut places = Vec::new();
+        for path in paths {
+            match Place::open(path) {
+                Ok(place) => places.push(place),
+                Err(error)
+                    if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::EACCES)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(places)
+    }
+
+    fn at(directory: RawFd, path: &CStr) -> io::Result<Place> {
+        // SAFETY: the path is NUL-terminated; a descriptor that comes back is new and ours; stat is plain data that the
+        // call fills.
+        unsafe {
+            let fd = libc::openat(directory, path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let descriptor = OwnedFd::from_raw_fd(fd);
+            let mut found: libc::stat = std::mem::zeroed();
+            if libc::fstat(fd, &mut found) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(Place { descriptor, is_directory: found.st_mode & libc::S_IFMT == libc::S_IFDIR })
+        }
+    }
+}
+
+/// A set of rules to hold a process to.
+#[derive(Debug)]
+pub struct Ruleset(OwnedFd);
+
+impl Ruleset {
+    /// Lets a program read, list and execute what is below the `readable` places; read and change what is below the
+    /// `writable` ones, but execute and make devices there; and read and write the `devices`. Everything else about
+    /// files is forbidden, and so are TCP (version 4), and abstract sockets and signals to whoever is outside
+    /// (version 6). What is not forbidden in any version: to ask whether files exist and what their attributes are.
+    pub fn for_program<'a>(
+        readable: impl IntoIterator<Item = &'a Place>,
+        writable: impl IntoIterator<Item = &'a Place>,
+        devices: impl IntoIterator<Item = &'a Place>,
+    ) -> io::Result<Ruleset> {
+        let version = version();
+        let known = rights_known(version);
+        let ruleset = Ruleset::create(version, known, ABSTRACT_SOCKETS | SIGNALS)?;
+        for place in readable {
+            ruleset.allow(place, known & (READ_FILE | READ_DIR | EXECUTE))?;
+        }
+        for place in writable {
+            ruleset.allow(place, known & !(EXECUTE | MAKE_CHAR | MAKE_BLOCK | IOCTL_DEV))?;
+        }
+        for place in devices {
+            ruleset.allow(place, known & (READ_FILE | WRITE_FILE | TRUNCATE))?;
+        }
+        Ok(ruleset)
+    }
+
+    /// Forbids TCP, but on the sockets that listen or are connected already, and abstract sockets outside (version 6).
+    /// It has no rule about files, because whoever is held to one can mount nothing. `None` before version 4.
+    pub fn for_daemon() -> io::Result<Option<Ruleset>> {
+        let version = version();
+        (version >= 4).then(|| Ruleset::create(version, 0, ABSTRACT_SOCKETS)).transpose()
+    }
+
+    fn create(version: u32, files: u64, scopes: u64) -> io::Result<Ruleset> {
+        let handled = Handled {
+            files,
+            network: if version >= 4 { TCP } else { 0 },
+            scopes: if version >= 6 { scopes } else { 0 },
+        };
+        // SAFETY: `handled` is readable for the call, and the size is its own; a descriptor that comes back is new.
+        unsafe {
+            let fd = libc::syscall(CREATE_RULESET, &raw const handled, size_of::<Handled>(), 0_u32);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(Ruleset(OwnedFd::from_raw_fd(fd as RawFd)))
+        }
+    }
+
+    fn allow(&self, place: &Place, rights: u64) -> io::Result<()> {
+        let rights = if place.is_directory { rights } else { rights & OF_FILES };
+        let rule = Rule { rights, place: place.descriptor.as_raw_fd() };
+        // SAFETY: `rule` is readable for the call.
+        let result =
+            unsafe { libc::syscall(ADD_RULE, self.0.as_raw_fd(), RULE_PATH_BENEATH, &raw const rule, 0_u32) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Holds this thread, and all threads and processes it starts from now on, to the rules, for good. Other threads
+    /// that there are already stay free. It must have given up new privileges (PR_SET_NO_NEW_PRIVS).
+    pub fn apply(&self) -> io::Result<()> {
+        // SAFETY: without preconditions for memory.
+        match unsafe { self.apply_here() } {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+
+    /// The same by system calls only: 0, or an errno.
+    ///
+    /// # Safety
+    /// Allocates nothing and locks nothing, but changes errno, which a child between clone and exec may share with its
+    /// parent: that must wait.
+    pub unsafe fn apply_here(&self) -> c_int {
+        // SAFETY: the call takes numbers only; errno is this thread's by the contract above.
+        unsafe {
+            let result = libc::syscall(RESTRICT_SELF, self.0.as_raw_fd(), 0_u32);
+            if result < 0 { *libc::__errno_location() } else { 0 }
+        }
+    }
+}
+
+impl AsFd for Ruleset {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
