@@ -23,6 +23,8 @@ mod namespace_root;
 
 pub mod landlock;
 pub mod seccomp;
+#[cfg(test)]
+mod seccomp_cases;
 
 pub mod net;
 pub mod open;

@@ -3,6 +3,12 @@
 //! Knows numbers of system calls and who needs them; not when a filter is applied, and nothing of files: those are
 //! Landlock's and the namespaces'. It names what is refused, so that compilers nobody here knows go on working.
 
+// Without a table, nothing asks for what it is made of.
+#![cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")),
+    allow(unused)
+)]
+
 use std::io;
 
 use libc::{EACCES, ENOSYS, EPERM, c_int, c_long, sock_filter};
@@ -21,21 +27,21 @@ pub enum Audience {
 }
 
 /// A call's number on this machine's architecture, and as a 32-bit program on x86 makes it.
-type Call = (c_long, i32);
+pub(super) type Call = (c_long, i32);
 
 /// In the place of a number: there is no such call.
 const NONE: i32 = -1;
 
 /// Calls that are refused to the same processes for the same reason.
-struct Group {
-    audiences: &'static [Audience],
-    verdict: Verdict,
-    calls: &'static [Call],
+pub(super) struct Group {
+    pub(super) audiences: &'static [Audience],
+    pub(super) verdict: Verdict,
+    pub(super) calls: &'static [Call],
 }
 
 /// What becomes of a call.
 #[derive(Clone, Copy, PartialEq)]
-enum Verdict {
+pub(super) enum Verdict {
     Allowed,
     /// It fails with this error.
     Refused(c_int),
@@ -48,10 +54,10 @@ enum Verdict {
 /// The bits of an argument that matter, and values of them. All are in its low word: the kernel itself takes no more
 /// of any argument that is judged here.
 #[derive(Clone, Copy, PartialEq)]
-struct Argument {
-    index: u32,
-    mask: u32,
-    values: &'static [u32],
+pub(super) struct Argument {
+    pub(super) index: u32,
+    pub(super) mask: u32,
+    pub(super) values: &'static [u32],
 }
 
 const ALL: &[Audience] = &[Audience::Confined, Audience::Unconfined, Audience::Daemon];
@@ -78,7 +84,7 @@ const TYPES_FOR_OTHERS: Argument =
 
 /// Everything that is refused. What is not here, what a new kernel brings included, is allowed.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
-const REFUSED: &[Group] = &[
+pub(super) const REFUSED: &[Group] = &[
     // Programs probe for these and do without. clone3 has its flags where a filter cannot see them, so all are to use
     // clone. The others bring their own ways around the file system, and had more than their share of holes.
     Group {
@@ -284,33 +290,33 @@ const REFUSED: &[Group] = &[
 ];
 
 /// A kind of program that this machine runs.
-struct Architecture {
+pub(super) struct Architecture {
     /// The kernel's name for it (linux/audit.h).
-    token: u32,
+    pub(super) token: u32,
     /// Where the numbers of its calls end.
-    end: u32,
+    pub(super) end: u32,
     /// Which of a call's numbers is its own.
-    number: fn(&Call) -> i64,
+    pub(super) number: fn(&Call) -> i64,
 }
 
 /// From 0x4000_0000 on x86_64 has the calls of x32, another numbering that next to nobody's kernel has.
 #[cfg(target_arch = "x86_64")]
-const ARCHITECTURES: &[Architecture] = &[
+pub(super) const ARCHITECTURES: &[Architecture] = &[
     Architecture { token: 0xC000_003E, end: 0x4000_0000, number: |call| call.0 },
     Architecture { token: 0x4000_0003, end: u32::MAX, number: |call| i64::from(call.1) },
 ];
 #[cfg(target_arch = "aarch64")]
-const ARCHITECTURES: &[Architecture] =
+pub(super) const ARCHITECTURES: &[Architecture] =
     &[Architecture { token: 0xC000_00B7, end: u32::MAX, number: |call| call.0 }];
 #[cfg(target_arch = "riscv64")]
-const ARCHITECTURES: &[Architecture] =
+pub(super) const ARCHITECTURES: &[Architecture] =
     &[Architecture { token: 0xC000_00F3, end: u32::MAX, number: |call| call.0 }];
 
 /// Nobody has written down the numbers of this architecture.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
-const REFUSED: &[Group] = &[];
+pub(super) const REFUSED: &[Group] = &[];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
-const ARCHITECTURES: &[Architecture] = &[];
+pub(super) const ARCHITECTURES: &[Architecture] = &[];
 
 /// Offsets in `struct seccomp_data`, in bytes.
 const NUMBER: u32 = 0;
@@ -320,9 +326,9 @@ const ARGUMENTS: u32 = 16;
 const ARGUMENT_BYTES: u32 = 8;
 
 /// A program for the kernel that judges each system call.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Filter {
-    program: Vec<sock_filter>,
+    pub(super) program: Vec<sock_filter>,
 }
 
 impl Filter {
