@@ -79,7 +79,6 @@ fn attempt_as_32_bit(number: i32, arguments: [c_long; 3]) -> c_int {
 fn refusal(verdict: Verdict) -> ([c_long; 3], c_int) {
     let mut arguments = [-1; 3];
     match verdict {
-        Verdict::Allowed => unreachable!("the list is of what is refused"),
         Verdict::Refused(errno) | Verdict::RefusedUnless(_, errno) => (arguments, errno),
         Verdict::RefusedIf(argument, errno) => {
             arguments[argument.index as usize] = c_long::from(argument.values[0]);
@@ -179,7 +178,7 @@ fn every_number_gets_the_answer_of_its_line_in_the_list() {
                         .map(|(_, _, verdict)| verdict);
                     let errno = match lines.next() {
                         _ if number >= architecture.end => Some(libc::ENOSYS),
-                        None | Some(Verdict::Allowed) => None,
+                        None => None,
                         Some(Verdict::Refused(errno)) => Some(errno),
                         Some(Verdict::RefusedIf(argument, errno)) => {
                             argument.values.contains(&(word & argument.mask)).then_some(errno)
