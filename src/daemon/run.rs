@@ -19,7 +19,7 @@ use crate::daemon::exposures::Exposures;
 use crate::daemon::file_set::UNPACKED_BYTES_MAX;
 use crate::daemon::job::{Environments, Workshop};
 use crate::daemon::memory::{Memory, SHARED_BYTES_MAX};
-use crate::daemon::sandbox::{self, Allotment, Sandbox};
+use crate::daemon::sandbox::{Allotment, Sandbox};
 use crate::daemon::server::{Ended, Server, Service, bound_address};
 use crate::daemon::surroundings::{self, Kept};
 use crate::daemon::system_headers::SystemHeaders;
@@ -237,12 +237,12 @@ fn sandbox(config: &Config, exposure: &Exposure) -> Result<Sandbox, ExitCode> {
         _ if !config.environment.namespaces => Err("DISTCCD_NAMESPACES=0".to_string()),
         SandboxMode::Auto | SandboxMode::Require => enter_namespaces(config, exposure),
     };
-    let sandbox = Sandbox::find(config.sandbox, chambers, allotment).map_err(|why| {
+    let mut sandbox = Sandbox::find(config.sandbox, chambers, allotment).map_err(|why| {
         log_error!("{why}");
         ExitCode::DistccFailed
     })?;
     if sandbox.confines()
-        && let Err(error) = sandbox::restrain_daemon()
+        && let Err(error) = sandbox.restrain_daemon()
     {
         log_warning!("restrain the daemon itself: {error}");
     }

@@ -16,6 +16,7 @@ use crate::sys::child::Walls;
 use crate::sys::confinement::{Chamber, Failure, Limits};
 use crate::sys::exposure::Exposure;
 use crate::sys::landlock::{self, Place, Ruleset};
+use crate::sys::process;
 use crate::sys::restraint::{Restraint, Usage, counts_processes_by_namespace};
 use crate::sys::seccomp::{Audience, Filter};
 use crate::{log_notice, log_warning};
@@ -128,6 +129,21 @@ impl Sandbox {
                 Ok(sandbox)
             }
         }
+    }
+
+    /// Holds the daemon itself, and all it starts, to what servers do: no connections to anywhere, and no system calls
+    /// that are an administrator's. The process must have one thread.
+    pub fn restrain_daemon(&mut self) -> io::Result<()> {
+        process::gain_no_privileges()?;
+        if let Some(ruleset) = Ruleset::for_daemon()? {
+            ruleset.apply()?;
+        }
+        if Filter::is_available() {
+            Filter::new(Audience::Daemon).apply()?;
+            self.confined.filter = Some(Filter::behind(Audience::Daemon, Audience::Confined));
+            self.outside.filter = Some(Filter::behind(Audience::Daemon, Audience::Unconfined));
+        }
+        Ok(())
     }
 
     /// Whether anything keeps a compiler from what it has no business with.
@@ -262,16 +278,4 @@ fn usage(allotment: Allotment) -> Usage {
         descriptors: Some(DESCRIPTORS_MAX),
         expendability: Some((allotment.daemons_expendability + EXPENDABILITY).min(1000)),
     }
-}
-
-/// Holds the daemon itself, and all it starts, to what servers do: no connections to anywhere, and no system calls
-/// that are an administrator's.
-pub fn restrain_daemon() -> io::Result<()> {
-    if let Some(ruleset) = Ruleset::for_daemon()? {
-        ruleset.apply()?;
-    }
-    if Filter::is_available() {
-        Filter::new(Audience::Daemon).apply()?;
-    }
-    Ok(())
 }

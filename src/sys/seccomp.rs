@@ -2,6 +2,16 @@
 //!
 //! Knows numbers of system calls and who needs them; not when a filter is applied, and nothing of files: those are
 //! Landlock's and the namespaces'. It names what is refused, so that compilers nobody here knows go on working.
+//!
+//! Measured with Linux 6.18 on x86_64: to install a filter (300 instructions) takes 50 to 60 microseconds, and
+//! to be rid of it when the process is gone about as much again. A call that is allowed whatever its arguments takes a
+//! few nanoseconds more than without a filter, one whose arguments are judged 15 to 20.
+
+// Without a table, nothing asks for what it is made of.
+#![cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")),
+    allow(unused)
+)]
 
 use std::io;
 
@@ -21,22 +31,21 @@ pub enum Audience {
 }
 
 /// A call's number on this machine's architecture, and as a 32-bit program on x86 makes it.
-type Call = (c_long, i32);
+pub(super) type Call = (c_long, i32);
 
 /// In the place of a number: there is no such call.
 const NONE: i32 = -1;
 
 /// Calls that are refused to the same processes for the same reason.
-struct Group {
-    audiences: &'static [Audience],
-    verdict: Verdict,
-    calls: &'static [Call],
+pub(super) struct Group {
+    pub(super) audiences: &'static [Audience],
+    pub(super) verdict: Verdict,
+    pub(super) calls: &'static [Call],
 }
 
 /// What becomes of a call.
-#[derive(Clone, Copy, PartialEq)]
-enum Verdict {
-    Allowed,
+#[derive(Clone, Copy)]
+pub(super) enum Verdict {
     /// It fails with this error.
     Refused(c_int),
     /// It fails with this error if an argument has one of the values.
@@ -47,11 +56,11 @@ enum Verdict {
 
 /// The bits of an argument that matter, and values of them. All are in its low word: the kernel itself takes no more
 /// of any argument that is judged here.
-#[derive(Clone, Copy, PartialEq)]
-struct Argument {
-    index: u32,
-    mask: u32,
-    values: &'static [u32],
+#[derive(Clone, Copy)]
+pub(super) struct Argument {
+    pub(super) index: u32,
+    pub(super) mask: u32,
+    pub(super) values: &'static [u32],
 }
 
 const ALL: &[Audience] = &[Audience::Confined, Audience::Unconfined, Audience::Daemon];
@@ -78,7 +87,7 @@ const TYPES_FOR_OTHERS: Argument =
 
 /// Everything that is refused. What is not here, what a new kernel brings included, is allowed.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
-const REFUSED: &[Group] = &[
+pub(super) const REFUSED: &[Group] = &[
     // Programs probe for these and do without. clone3 has its flags where a filter cannot see them, so all are to use
     // clone. The others bring their own ways around the file system, and had more than their share of holes.
     Group {
@@ -284,33 +293,33 @@ const REFUSED: &[Group] = &[
 ];
 
 /// A kind of program that this machine runs.
-struct Architecture {
+pub(super) struct Architecture {
     /// The kernel's name for it (linux/audit.h).
-    token: u32,
+    pub(super) token: u32,
     /// Where the numbers of its calls end.
-    end: u32,
+    pub(super) end: u32,
     /// Which of a call's numbers is its own.
-    number: fn(&Call) -> i64,
+    pub(super) number: fn(&Call) -> i64,
 }
 
 /// From 0x4000_0000 on x86_64 has the calls of x32, another numbering that next to nobody's kernel has.
 #[cfg(target_arch = "x86_64")]
-const ARCHITECTURES: &[Architecture] = &[
+pub(super) const ARCHITECTURES: &[Architecture] = &[
     Architecture { token: 0xC000_003E, end: 0x4000_0000, number: |call| call.0 },
     Architecture { token: 0x4000_0003, end: u32::MAX, number: |call| i64::from(call.1) },
 ];
 #[cfg(target_arch = "aarch64")]
-const ARCHITECTURES: &[Architecture] =
+pub(super) const ARCHITECTURES: &[Architecture] =
     &[Architecture { token: 0xC000_00B7, end: u32::MAX, number: |call| call.0 }];
 #[cfg(target_arch = "riscv64")]
-const ARCHITECTURES: &[Architecture] =
+pub(super) const ARCHITECTURES: &[Architecture] =
     &[Architecture { token: 0xC000_00F3, end: u32::MAX, number: |call| call.0 }];
 
 /// Nobody has written down the numbers of this architecture.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
-const REFUSED: &[Group] = &[];
+pub(super) const REFUSED: &[Group] = &[];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
-const ARCHITECTURES: &[Architecture] = &[];
+pub(super) const ARCHITECTURES: &[Architecture] = &[];
 
 /// Offsets in `struct seccomp_data`, in bytes.
 const NUMBER: u32 = 0;
@@ -319,25 +328,42 @@ const ARGUMENTS: u32 = 16;
 /// Size of an argument there. Its low word comes first: all known architectures are little-endian.
 const ARGUMENT_BYTES: u32 = 8;
 
+/// Rules that are searched one by one. More make programs hardly shorter, and calls slower where the kernel does not
+/// remember which numbers are always allowed (before Linux 5.11).
+const SEARCHED_MAX: usize = 4;
+
 /// A program for the kernel that judges each system call.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Filter {
-    program: Vec<sock_filter>,
+    pub(super) program: Vec<sock_filter>,
 }
 
 impl Filter {
     /// The filter for an audience.
     pub fn new(audience: Audience) -> Filter {
-        let mut program = vec![load(ARCHITECTURE)];
-        for architecture in ARCHITECTURES {
-            let mut section = vec![load(NUMBER)];
-            bisect(&spans(audience, architecture), &mut section);
-            program.push(jump(libc::BPF_JEQ, architecture.token, 1, 0));
-            program.push(statement(libc::BPF_JMP | libc::BPF_JA, section.len() as u32));
-            program.append(&mut section);
-        }
+        Filter::of(|group| group.audiences.contains(&audience))
+    }
+
+    /// The same for who starts behind another audience's filter: what that refuses is left out, which makes half of it.
+    /// Installing a filter takes as long as it has instructions.
+    pub fn behind(outer: Audience, audience: Audience) -> Filter {
+        Filter::of(|group| group.audiences.contains(&audience) && !group.audiences.contains(&outer))
+    }
+
+    fn of(is_wanted: impl Fn(&Group) -> bool) -> Filter {
+        let mut program = Backwards::default();
         // A program of another architecture, on which nobody could tell what it asks for.
-        program.push(statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_KILL_PROCESS));
+        let mut next = program.answer(libc::SECCOMP_RET_KILL_PROCESS);
+        for architecture in ARCHITECTURES.iter().rev() {
+            let found = program.judge(&is_wanted, architecture);
+            // The next one is farther away than a condition can jump.
+            let distance = program.distance(next) as u32;
+            let other = program.write(libc::BPF_JMP | libc::BPF_JA, distance);
+            next = program.jump(libc::BPF_JEQ, architecture.token, found, other);
+        }
+        program.load(ARCHITECTURE);
+        program.instructions.reverse();
+        let program = program.instructions;
         Filter { program }
     }
 
@@ -403,68 +429,94 @@ impl Filter {
     }
 }
 
-/// The numbers of all calls as spans of one verdict, each given by its first number, in order.
-fn spans(audience: Audience, architecture: &Architecture) -> Vec<(u32, Verdict)> {
-    let groups = REFUSED.iter().filter(|group| group.audiences.contains(&audience));
-    let mut rules: Vec<(u32, Verdict)> = groups
-        .flat_map(|group| group.calls.iter().map(|call| ((architecture.number)(call), group.verdict)))
-        .filter_map(|(number, verdict)| Some((u32::try_from(number).ok()?, verdict)))
-        .collect();
-    rules.sort_by_key(|(number, _)| *number);
-    let mut spans = vec![(0, Verdict::Allowed)];
-    for (number, verdict) in rules {
-        spans.retain(|(start, _)| *start != number);
-        spans.push((number, verdict));
-        spans.push((number + 1, Verdict::Allowed));
+/// A program that is written from its end to its beginning, because it only jumps forward: where to is known then.
+#[derive(Default)]
+struct Backwards {
+    instructions: Vec<sock_filter>,
+}
+
+/// An instruction that is written.
+#[derive(Clone, Copy)]
+struct Label(usize);
+
+/// A rule for a number: what to do about it.
+struct Rule {
+    number: u32,
+    label: Label,
+}
+
+impl Backwards {
+    fn write(&mut self, code: u32, k: u32) -> Label {
+        self.instructions.push(sock_filter { code: code as u16, jt: 0, jf: 0, k });
+        Label(self.instructions.len() - 1)
     }
-    spans.push((architecture.end, Verdict::Refused(ENOSYS)));
-    spans.dedup_by_key(|(_, verdict)| *verdict);
-    spans
-}
 
-/// Writes the program that finds the span of the loaded number, by halves.
-fn bisect(spans: &[(u32, Verdict)], program: &mut Vec<sock_filter>) {
-    if let [(_, verdict)] = spans {
-        return judge(*verdict, program);
+    fn load(&mut self, offset: u32) -> Label {
+        self.write(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset)
     }
-    let (low, high) = spans.split_at(spans.len() / 2);
-    let mut below = Vec::new();
-    bisect(low, &mut below);
-    let skipped =
-        u8::try_from(below.len()).expect("BUG: half of the system calls take over 255 instructions");
-    program.push(jump(libc::BPF_JGE, high[0].0, skipped, 0));
-    program.append(&mut below);
-    bisect(high, program);
-}
 
-/// Writes what becomes of a call.
-fn judge(verdict: Verdict, program: &mut Vec<sock_filter>) {
-    let answer = |errno: Option<c_int>| {
-        let action = errno.map_or(libc::SECCOMP_RET_ALLOW, |errno| libc::SECCOMP_RET_ERRNO | errno as u32);
-        statement(libc::BPF_RET | libc::BPF_K, action)
-    };
-    let (argument, met, missed) = match verdict {
-        Verdict::Allowed => return program.push(answer(None)),
-        Verdict::Refused(errno) => return program.push(answer(Some(errno))),
-        Verdict::RefusedIf(argument, errno) => (argument, Some(errno), None),
-        Verdict::RefusedUnless(argument, errno) => (argument, None, Some(errno)),
-    };
-    program.push(load(ARGUMENTS + ARGUMENT_BYTES * argument.index));
-    program.push(statement(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, argument.mask));
-    for (value, behind) in argument.values.iter().zip((1..=argument.values.len() as u8).rev()) {
-        program.push(jump(libc::BPF_JEQ, *value, behind, 0));
+    /// An answer. Each is written once for each architecture, which all its rules share.
+    fn answer(&mut self, action: u32) -> Label {
+        self.write(libc::BPF_RET | libc::BPF_K, action)
     }
-    program.extend([answer(missed), answer(met)]);
-}
 
-fn load(offset: u32) -> sock_filter {
-    statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset)
-}
+    fn jump(&mut self, condition: u32, k: u32, met: Label, missed: Label) -> Label {
+        let to =
+            |label| u8::try_from(self.distance(label)).expect("BUG: an architecture's rules are too long");
+        let (jt, jf) = (to(met), to(missed));
+        let code = (libc::BPF_JMP | condition | libc::BPF_K) as u16;
+        self.instructions.push(sock_filter { code, jt, jf, k });
+        Label(self.instructions.len() - 1)
+    }
 
-fn statement(code: u32, k: u32) -> sock_filter {
-    sock_filter { code: code as u16, jt: 0, jf: 0, k }
-}
+    /// The number of instructions between a label and the instruction that comes next.
+    fn distance(&self, label: Label) -> usize {
+        self.instructions.len() - 1 - label.0
+    }
 
-fn jump(condition: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
-    sock_filter { code: (libc::BPF_JMP | condition | libc::BPF_K) as u16, jt, jf, k }
+    /// All that one architecture's calls are held to.
+    fn judge(&mut self, is_wanted: impl Fn(&Group) -> bool, architecture: &Architecture) -> Label {
+        let allowed = self.answer(libc::SECCOMP_RET_ALLOW);
+        let refusals =
+            [EPERM, EACCES, ENOSYS].map(|errno| self.answer(libc::SECCOMP_RET_ERRNO | errno as u32));
+        let refused = |errno| match errno {
+            EACCES => refusals[1],
+            ENOSYS => refusals[2],
+            _ => refusals[0],
+        };
+        let mut rules = Vec::new();
+        for group in REFUSED.iter().filter(|group| is_wanted(group)) {
+            let label = match group.verdict {
+                Verdict::Refused(errno) => refused(errno),
+                Verdict::RefusedIf(argument, errno) => self.look_at(argument, refused(errno), allowed),
+                Verdict::RefusedUnless(argument, errno) => self.look_at(argument, allowed, refused(errno)),
+            };
+            let numbers = group.calls.iter().map(|call| (architecture.number)(call));
+            rules.extend(numbers.flat_map(u32::try_from).map(|number| Rule { number, label }));
+        }
+        rules.sort_by_key(|rule| rule.number);
+        let found = self.find(&rules, allowed);
+        self.jump(libc::BPF_JGE, architecture.end, refused(ENOSYS), found);
+        self.load(NUMBER)
+    }
+
+    fn look_at(&mut self, argument: Argument, met: Label, missed: Label) -> Label {
+        let mut next = missed;
+        for value in argument.values {
+            next = self.jump(libc::BPF_JEQ, *value, met, next);
+        }
+        self.write(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, argument.mask);
+        self.load(ARGUMENTS + ARGUMENT_BYTES * argument.index)
+    }
+
+    /// Finds the rule for the loaded number: by halves, and the last few one by one, which makes the shortest program.
+    fn find(&mut self, rules: &[Rule], otherwise: Label) -> Label {
+        if rules.len() <= SEARCHED_MAX {
+            let equals = |next, rule: &Rule| self.jump(libc::BPF_JEQ, rule.number, rule.label, next);
+            return rules.iter().rev().fold(otherwise, equals);
+        }
+        let (low, high) = rules.split_at(rules.len() / 2);
+        let (above, below) = (self.find(high, otherwise), self.find(low, otherwise));
+        self.jump(libc::BPF_JGE, high[0].number, above, below)
+    }
 }
