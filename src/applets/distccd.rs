@@ -24,6 +24,10 @@ const EXTRA_JOBS: usize = 2;
 const JOBS_MAX: usize = 10_000;
 /// Default of DISTCC_IO_TIMEOUT, in seconds.
 const IO_SECONDS_DEFAULT: u64 = 300;
+/// Least default of `--job-memory`, in bytes: what a large C++ source takes.
+const JOB_MEMORY_MIN: u64 = 1 << 30;
+/// Default of `--job-cpu`, in seconds: sources that take a compiler minutes are rare, an hour is a loop.
+const JOB_SECONDS_DEFAULT: u64 = 3600;
 /// Short options that take a value, which may be joined (`-j4`).
 const SHORT_WITH_VALUE: &[u8] = b"ajNPp";
 
@@ -68,6 +72,12 @@ struct Options {
     /// end a compiler that runs longer (default: never)
     #[argh(option, arg_name = "secs")]
     job_lifetime: Vec<i64>,
+    /// memory of one job (default: half of the machine's; 0: no limit)
+    #[argh(option, arg_name = "mib")]
+    job_memory: Vec<u64>,
+    /// processor time of one job (default: 3600; 0: no limit)
+    #[argh(option, arg_name = "secs")]
+    job_cpu: Vec<u64>,
     /// end the server after so many seconds (for tests)
     #[argh(option, arg_name = "secs")]
     lifetime: Vec<u32>,
@@ -300,6 +310,11 @@ fn configure(mut options: Options, input: Input) -> Result<Config, ExitCode> {
             .and_then(|seconds| u64::try_from(seconds).ok())
             .filter(|s| *s > 0)
             .map(Duration::from_secs),
+        job_memory: options.job_memory.pop().map_or_else(
+            || Some((process::memory_of_machine() / 2).max(JOB_MEMORY_MIN)),
+            |mib| (mib > 0).then(|| mib.saturating_mul(1 << 20)),
+        ),
+        job_processor_seconds: Some(options.job_cpu.pop().unwrap_or(JOB_SECONDS_DEFAULT)).filter(|s| *s > 0),
         lifetime: options.lifetime.pop().filter(|seconds| *seconds > 0),
         nice: options.nice.pop().unwrap_or(NICE_DEFAULT),
         oom_score_adjustment: options.oom_score_adj.pop(),

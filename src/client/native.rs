@@ -114,6 +114,7 @@ fn driver_plan(
         directory: None,
         stdio: [Some(null.as_fd()), Some(null.as_fd()), Some(plan.as_fd())],
         group: Group::Shared,
+        walls: None,
     }
     .spawn()?;
     let status = child.wait()?;

@@ -123,6 +123,7 @@ fn start_ssh(argv: &[OsString], settings: &Settings, environment: &Environment) 
         directory: None,
         stdio: [Some(ssh_input.as_fd()), Some(ssh_output.as_fd()), None],
         group: Group::Shared,
+        walls: None,
     }
     .spawn()?;
     Ok(Connection {

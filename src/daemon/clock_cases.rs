@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use crate::daemon::compilers::{Compilers, Policy};
 use crate::daemon::connection::{Connection, Context, Event, Limits, Next};
 use crate::daemon::exposures::Exposures;
-use crate::daemon::job::{PumpEnvironments, Workshop};
+use crate::daemon::job::{Environments, Workshop};
 use crate::daemon::memory::Memory;
 use crate::daemon::refusal::Refusal;
+use crate::daemon::sandbox::{Allotment, Sandbox};
 use crate::daemon::system_headers::SystemHeaders;
 use crate::daemon::unpacked::KnownMaps;
 use crate::exit_code::ExitCode;
 use crate::protocol::lzo::Compressor;
-use crate::sys::child::Environment;
 use crate::sys::exposure::Exposure;
 use crate::sys::net;
 
@@ -38,12 +38,11 @@ impl Trickle {
                 compilers: Compilers::new(Policy::Anything, "/bin".into()),
                 temporary: std::env::temp_dir(),
                 save_temps: false,
-                environment: Environment::default(),
-                pump_environments: PumpEnvironments::default(),
+                environments: Environments::default(),
                 memory: Memory::new(1 << 20),
                 trees: Memory::new(1 << 20),
                 exposures: Exposures::new(Exposure::of_this_machine()),
-                confines: false,
+                sandbox: Sandbox::off(Allotment::default()),
                 system_headers: SystemHeaders::default(),
                 path_maps: KnownMaps::default(),
             },

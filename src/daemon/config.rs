@@ -78,6 +78,10 @@ pub struct Config {
     pub jobs: usize,
     /// `--job-lifetime`.
     pub job_lifetime: Option<Duration>,
+    /// `--job-memory`, in bytes.
+    pub job_memory: Option<u64>,
+    /// `--job-cpu`, in seconds.
+    pub job_processor_seconds: Option<u64>,
     /// `--lifetime`, in seconds.
     pub lifetime: Option<u32>,
     /// `--nice`.

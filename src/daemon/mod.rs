@@ -18,6 +18,8 @@ pub mod plain_job;
 pub mod pump_job;
 pub mod unpacked;
 
+pub mod sandbox;
+
 pub mod debug_info;
 pub mod exposures;
 pub mod file_set;

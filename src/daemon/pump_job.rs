@@ -9,38 +9,29 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::compiler_args;
 use crate::daemon::file_set::{Buffers, FileSet, Links, UNPACKED_BYTES_MAX};
-use crate::daemon::job::{AcceptedCommand, Place, RunningJob, Streams, Workshop, cannot_execute};
+use crate::daemon::job::{AcceptedCommand, Place, RunningJob, Streams, Workshop};
 use crate::daemon::memory::Share;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::Output;
+use crate::daemon::sandbox::{Obstacle, TEMPORARY};
 use crate::daemon::surroundings::{self, Variables};
 use crate::daemon::system_headers::Question;
 use crate::daemon::unpacked;
 use crate::exit_code::ExitCode;
-use crate::log_warning;
-use crate::protocol::limits::OBJECT_BYTES_MAX;
 use crate::protocol::surroundings::{FileTime, Files};
-use crate::sys::child::{Child, Command, Environment, Group};
-use crate::sys::confinement::{Chamber, Failure, Limits};
+use crate::sys::child::{Child, Command, Environment, Group, Walls};
 use crate::sys::exposure::Exposure;
 use crate::sys::job_root::JobRoot;
 use crate::sys::temp::TempDir;
 
-/// What a compiler may write into its chamber beside the object, in bytes: assembler text is larger than what becomes
-/// of it.
-const TEMPORARIES_BYTES_MAX: u64 = 2 << 30;
-/// Files a compiler may make, and directories for its outputs.
-const NEW_FILES_MAX: u64 = 4096;
 /// Memory that a variable takes beside its value, in bytes: its place in a list, and what the allocator adds.
 const VARIABLE_BYTES: usize = 56;
-/// Where confined compilers have their temporary files, and dependencies that nobody named.
-const TEMPORARY: &str = "/tmp";
+/// Where confined compilers leave dependencies that nobody named.
 const UNNAMED_DEPENDENCIES: &str = "/tmp/distccd.d";
 
 /// A job with its files, still packed.
@@ -53,20 +44,6 @@ pub struct PumpJob {
     /// None from clients of 3.4, as are the variables.
     pub(super) times: Option<Vec<FileTime>>,
     pub(super) variables: Option<Variables>,
-}
-
-/// Why a job cannot be done in a chamber.
-enum Obstacle {
-    /// It cannot be done at all.
-    Refused(Refusal),
-    /// It can be done without one.
-    Unconfinable(String),
-}
-
-impl From<Refusal> for Obstacle {
-    fn from(refusal: Refusal) -> Obstacle {
-        Obstacle::Refused(refusal)
-    }
 }
 
 impl PumpJob {
@@ -108,13 +85,10 @@ impl PumpJob {
 
     /// Unpacks the files and starts the compiler.
     pub fn launch(self, workshop: &Workshop, buffers: &mut Buffers) -> Result<RunningJob, Refusal> {
-        if workshop.confines {
+        if workshop.sandbox.has_chambers() {
             match self.launch_confined(workshop, buffers) {
                 Ok(started) => return Ok(self.running(started)),
-                Err(Obstacle::Refused(refusal)) => return Err(refusal),
-                Err(Obstacle::Unconfinable(why)) => {
-                    log_warning!("{} is compiled unconfined: {why}", self.command.source_name());
-                }
+                Err(obstacle) => obstacle.overcome(&self.command)?,
             }
         }
         let started = unpacked::launch(&self, workshop, buffers)?;
@@ -133,16 +107,11 @@ impl PumpJob {
     ) -> Result<(Child, Streams, Harvest), Obstacle> {
         let program = &self.command.program.path;
         let exposure = workshop.exposures.of(program);
-        let limits = Limits {
-            bytes: UNPACKED_BYTES_MAX + u64::from(OBJECT_BYTES_MAX) + TEMPORARIES_BYTES_MAX,
-            files: self.files.inodes() + NEW_FILES_MAX,
-        };
-        let chamber = Chamber::open(&exposure, limits)
-            .map_err(|failure| Obstacle::Unconfinable(failure.to_string()))?;
+        let chamber = workshop.sandbox.open_chamber(&exposure, UNPACKED_BYTES_MAX, self.files.inodes())?;
         let (argv, outputs) = self.words_and_outputs();
         let share =
             self.fill(chamber.root(), Some((&outputs, &exposure)), Links::AsSent, workshop, buffers)?;
-        let streams = Streams::open()?;
+        let streams = Streams::inside(chamber.root())?;
         let environment = surroundings::environment(
             self.base_environment(workshop),
             self.variables.as_ref(),
@@ -154,18 +123,13 @@ impl PumpJob {
             argv: &argv,
             environment: &environment,
             directory: Some(&self.directory),
-            stdio: [Some(streams.null.as_fd()), Some(streams.stdout.as_fd()), Some(streams.stderr.as_fd())],
+            stdio: streams.descriptors(),
             group: Group::Own,
+            walls: Some(Walls { restraint: workshop.sandbox.confined(), ruleset: None }),
         };
-        let (child, root) = chamber.run(&command).map_err(|failure| match failure {
-            Failure::Program(_) if !exposure.covers(program) => Obstacle::Unconfinable(format!(
-                "{} cannot be shown without what is beside it",
-                program.display()
-            )),
-            Failure::Program(error) => Obstacle::Refused(cannot_execute(&self.command, &error)),
-            // A job chooses where its files are. It is not let out for a choice that cannot be shown.
-            Failure::Unavailable(why) => Obstacle::Refused(Refusal::new(ExitCode::DistccFailed, why)),
-        })?;
+        let (child, root) = chamber
+            .run(&command)
+            .map_err(|failure| Obstacle::of_program(failure, &exposure, &self.command))?;
         Ok((
             child,
             streams,
@@ -193,8 +157,8 @@ impl PumpJob {
     /// What the compiler gets of the daemon's environment.
     pub(super) fn base_environment<'a>(&self, workshop: &'a Workshop) -> &'a Environment {
         match self.variables {
-            Some(_) => &workshop.pump_environments.bare,
-            None => &workshop.pump_environments.with_language,
+            Some(_) => &workshop.environments.bare,
+            None => &workshop.environments.with_language,
         }
     }
 

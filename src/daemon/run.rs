@@ -13,12 +13,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::daemon::compilers::{self, Compilers, Policy};
-use crate::daemon::config::{Config, LogTarget, Mode};
+use crate::daemon::config::{Config, LogTarget, Mode, SandboxMode};
 use crate::daemon::connection::Limits;
 use crate::daemon::exposures::Exposures;
 use crate::daemon::file_set::UNPACKED_BYTES_MAX;
-use crate::daemon::job::{PumpEnvironments, Workshop};
+use crate::daemon::job::{Environments, Workshop};
 use crate::daemon::memory::{Memory, SHARED_BYTES_MAX};
+use crate::daemon::sandbox::{Allotment, Sandbox};
 use crate::daemon::server::{Ended, Server, Service, bound_address};
 use crate::daemon::surroundings::{self, Kept};
 use crate::daemon::system_headers::SystemHeaders;
@@ -29,6 +30,7 @@ use crate::sys::child::Environment;
 use crate::sys::confinement;
 use crate::sys::exposure::Exposure;
 use crate::sys::process::{self, Fork, User};
+use crate::sys::withdrawal::{Withdrawn, withdraw};
 use crate::sys::{net, signal};
 use crate::{log_error, log_info, log_notice, log_warning};
 
@@ -188,12 +190,12 @@ fn compiler_policy(config: &Config) -> Result<Policy, ExitCode> {
     Ok(Policy::Masqueraded(directories))
 }
 
-fn service(config: &Config, policy: Policy) -> Service {
+fn service(config: &Config, policy: Policy) -> Result<Service, ExitCode> {
     let mut environment = Environment::inherited();
     environment.set("PATH", &config.environment.search_path);
     environment.set("_DISTCC_SAFEGUARD", "1".as_ref());
-    let exposure = Exposure::of_this_machine();
-    let confines = confines(config, &exposure);
+    let exposure = Exposure::of_this_machine().with(&config.exposed);
+    let sandbox = sandbox(config, &exposure)?;
     let trees = TREE_BYTES_EACH.saturating_mul(config.jobs as u64).saturating_add(UNPACKED_BYTES_MAX);
     let kept = if config.any_compiler { Kept::Harmless } else { Kept::Needed };
     let workshop = Workshop {
@@ -201,19 +203,18 @@ fn service(config: &Config, policy: Policy) -> Service {
             .allowing_scripts(config.scripts.iter().cloned()),
         temporary: config.environment.temporary.clone(),
         save_temps: config.environment.save_temps,
-        pump_environments: PumpEnvironments {
+        environments: Environments {
             bare: surroundings::harmless(&environment, kept, true),
             with_language: surroundings::harmless(&environment, kept, false),
         },
-        environment,
         memory: Memory::new(SHARED_BYTES_MAX),
         trees: Memory::new(trees),
         exposures: Exposures::new(exposure),
-        confines,
+        sandbox,
         system_headers: SystemHeaders::default(),
         path_maps: KnownMaps::default(),
     };
-    Service {
+    Ok(Service {
         workshop: Arc::new(workshop),
         limits: Limits {
             silence: config.environment.io_timeout,
@@ -222,36 +223,63 @@ fn service(config: &Config, policy: Policy) -> Service {
         access: config.access.clone(),
         jobs: config.jobs,
         reopen_log,
-    }
+    })
 }
 
-/// Whether compilers of pump jobs can be confined. Says so if not: it costs fidelity, and a wall.
-fn confines(config: &Config, exposure: &Exposure) -> bool {
-    const CONSEQUENCE: &str = "pump jobs run below a private directory instead of on the client's own paths";
-    if !config.environment.namespaces {
-        log_notice!("DISTCCD_NAMESPACES=0: {CONSEQUENCE}");
-        return false;
+/// Withdraws the daemon from the machine, as far as it may, and finds the walls for its compilers.
+fn sandbox(config: &Config, exposure: &Exposure) -> Result<Sandbox, ExitCode> {
+    let allotment = Allotment {
+        memory: config.job_memory,
+        processor_seconds: config.job_processor_seconds,
+        daemons_expendability: process::expendability(),
+    };
+    let chambers = match config.sandbox {
+        SandboxMode::Off => Err("--sandbox=off".to_string()),
+        _ if !config.environment.namespaces => Err("DISTCCD_NAMESPACES=0".to_string()),
+        SandboxMode::Auto | SandboxMode::Require => enter_namespaces(config, exposure),
+    };
+    let mut sandbox = Sandbox::find(config.sandbox, chambers, allotment).map_err(|why| {
+        log_error!("{why}");
+        ExitCode::DistccFailed
+    })?;
+    if sandbox.confines()
+        && let Err(error) = sandbox.restrain_daemon()
+    {
+        log_warning!("restrain the daemon itself: {error}");
+    }
+    Ok(sandbox)
+}
+
+/// The daemon enters namespaces of its own, and tries whether its compilers can have theirs. The error is for the log.
+fn enter_namespaces(config: &Config, exposure: &Exposure) -> Result<(), String> {
+    let parent =
+        |path: &Path| path.parent().filter(|parent| *parent != Path::new("/")).map(Path::to_path_buf);
+    let log = match &config.log {
+        LogTarget::File(path) => parent(path),
+        LogTarget::Stderr | LogTarget::Syslog => None,
+    };
+    let pid_file = config.pid_file.as_deref().and_then(parent);
+    let writable = [Some(config.environment.temporary.clone()), log, pid_file];
+    match withdraw(&writable.into_iter().flatten().collect::<Vec<_>>()) {
+        Ok(Withdrawn { reads_only }) => {
+            let files = if reads_only { ", and only reads most files" } else { "" };
+            log_info!("the server has no capabilities and no network but its sockets{files}");
+        }
+        Err(why) => return Err(format!("{why}{}", confinement::advice())),
     }
     // A server for one client finds out with its job.
     if config.mode == Mode::Inetd {
-        return true;
+        return Ok(());
     }
-    match confinement::probe(exposure) {
-        Ok(abilities) => {
-            if !abilities.overlays {
-                log_info!("no overlayfs for users: jobs with files below system directories may be refused");
-            }
-            true
-        }
-        Err(why) => {
-            log_warning!("{why}; {CONSEQUENCE}");
-            false
-        }
+    let abilities = confinement::probe(exposure)?;
+    if !abilities.overlays {
+        log_info!("no overlayfs for users: jobs with files below system directories may be refused");
     }
+    Ok(())
 }
 
 fn new_server(config: &Config, policy: Policy) -> Result<Server, ExitCode> {
-    let server = Server::new(service(config, policy)).map_err(could_not("set up the event loop"))?;
+    let server = Server::new(service(config, policy)?).map_err(could_not("set up the event loop"))?;
     // Only now: a fork would lose the alarm, and the server takes it for a signal to stop.
     if let Some(seconds) = config.lifetime {
         process::set_alarm(seconds);

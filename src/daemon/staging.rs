@@ -83,8 +83,7 @@ impl Work {
     fn is_small(&self) -> bool {
         match self {
             Work::Unpack(source) => u64::from(source.bytes) <= INLINE_BYTES_MAX / 4,
-            Work::Compare(_) | Work::Launch(Job::Pump(_)) => false,
-            Work::Launch(Job::Plain(_)) => true,
+            Work::Compare(_) | Work::Launch(_) => false,
             Work::Pack { version, output, .. } => !version.compresses() || output.bytes() <= INLINE_BYTES_MAX,
         }
     }

@@ -80,6 +80,7 @@ fn predefined_macros(program: &Path, environment: &Environment) -> io::Result<Ve
         directory: None,
         stdio: [Some(null.as_fd()), Some(writer.as_fd()), Some(null.as_fd())],
         group: Group::Own,
+        walls: None,
     }
     .spawn()?;
     drop(writer);
@@ -136,6 +137,7 @@ pub(super) fn launch(
         brought: &|path| fs::symlink_metadata(inside(path)).is_ok(),
     });
     let argv = argv.map_err(|refusal| Refusal::new(refusal.code, refusal.to_string()))?;
+    let outside = workshop.sandbox.outside(&workshop.exposures.of(program), program, directory.path())?;
     let streams = Streams::open()?;
     let temporary = directory.path().as_os_str();
     let at = inside(job.directory.as_os_str());
@@ -157,8 +159,9 @@ pub(super) fn launch(
         argv: &argv,
         environment: &environment,
         directory: Some(Path::new(&at)),
-        stdio: [Some(streams.null.as_fd()), Some(streams.stdout.as_fd()), Some(streams.stderr.as_fd())],
+        stdio: streams.descriptors(),
         group: Group::Own,
+        walls: Some(outside.walls()),
     }
     .spawn()
     .map_err(|error| cannot_execute(&job.command, &error))?;

@@ -99,6 +99,13 @@ pub fn become_user(user: &User) -> io::Result<()> {
     }
 }
 
+/// Lets no program that is started later gain rights by its file's owner or capabilities.
+pub fn gain_no_privileges() -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Which file a path leads to, whatever the path is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileIdentity {
@@ -138,6 +145,12 @@ pub fn be_nice(increment: i32) -> io::Result<()> {
 /// Asks the kernel to end this process, and what it starts, sooner or later than others when memory runs out.
 pub fn set_oom_score_adjustment(value: i32) -> io::Result<()> {
     fs::write("/proc/self/oom_score_adj", value.to_string())
+}
+
+/// How much sooner than others this process is ended when memory runs out, from 0 to 1000; 0 also for later.
+pub fn expendability() -> u16 {
+    let text = fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    text.trim().parse().unwrap_or(0)
 }
 
 /// Which side of a fork this is.
@@ -281,6 +294,13 @@ pub fn processors_online() -> usize {
     // SAFETY: no preconditions.
     let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
     usize::try_from(count).unwrap_or(1).max(1)
+}
+
+/// Memory of this machine, in bytes.
+pub fn memory_of_machine() -> u64 {
+    // SAFETY: no preconditions.
+    let (pages, bytes) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+    u64::try_from(pages).unwrap_or(0).saturating_mul(u64::try_from(bytes).unwrap_or(0))
 }
 
 /// Raises the number of descriptors this process may have open to what it is allowed, and returns that.

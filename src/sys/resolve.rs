@@ -83,6 +83,7 @@ fn ask_getent(host: &str, deadline: Instant) -> io::Result<String> {
         directory: Some(Path::new("/")),
         stdio: [Some(null.as_fd()), Some(writer.as_fd()), None],
         group: Group::Own,
+        walls: None,
     }
     .spawn()?;
     drop(writer);
