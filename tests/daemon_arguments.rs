@@ -1,7 +1,8 @@
 //! Commands that mean harm, given to real compilers: whatever their options and sources ask for, no file of the
 //! server's comes back, none is made, changed or removed, and nothing of the client's choice runs.
 //!
-//! Each row is tried as preprocessed text and as a pump job, with namespaces and without. `{V}` is a directory where
+//! Each row is tried as preprocessed text and as a pump job, with namespaces and without. The options are judged before
+//! there is a sandbox; it must stop what sources do. `{V}` is a directory where
 //! anybody may write, `{T}` another; `{V}/secret` may be read by anybody.
 
 #[path = "support/raw.rs"]
@@ -19,9 +20,6 @@ use std::thread;
 use raw::{Daemon, Place, PumpRequest, Reply, ask, request, text};
 use support::{require, tree_of, wait_until};
 
-/// Whether compilers of preprocessed text, and those without namespaces, are kept from reading all that the daemon may
-/// read. Rows that need it are left out without.
-const WALLS_EVERYWHERE: bool = false;
 /// What must not leave the server; a word no compiler knows.
 const SECRET: &str = "opensesame_7f3a9c1e";
 /// Connections at once.
@@ -252,37 +250,41 @@ const HARMLESS: &[(&str, &str)] = &[
     ("clang", "-cc1as -filetype obj"),
 ];
 
-/// Sources that ask for files: a compiler, its options, the text, and whether only a wall around reading stops it.
-const SOURCES: &[(&str, &str, &str, bool)] = &[
-    ("gcc", "", "__asm__(\".incbin \\\"{V}/secret\\\"\");\n", true),
-    ("gcc", "", "__asm__(\".incbin \\\"/etc/passwd\\\"\");\n", true),
-    ("gcc", "", "__asm__(\".include \\\"{V}/secret\\\"\");\n", true),
-    ("gcc", "-Wa,-I{V}", "__asm__(\".include \\\"secret\\\"\");\n", true),
-    ("gcc", "-Wa,-I,{T}", "__asm__(\".incbin \\\"secret\\\"\");\n", true),
-    ("gcc", "-save-temps", "__asm__(\".incbin \\\"{T}/secret\\\"\");\n", true),
-    ("clang", "", "__asm__(\".incbin \\\"{V}/secret\\\"\");\n", true),
-    ("clang", "", "__asm__(\".include \\\"{V}/secret\\\"\");\n", true),
-    ("clang", "-fno-integrated-as", "__asm__(\".incbin \\\"{V}/secret\\\"\");\n", true),
-    ("gcc", "", "#include \"{V}/secret\"\n", true),
-    ("gcc", "", "#include \"/etc/passwd\"\n", true),
-    ("gcc", "-I{V}", "#include <secret>\n", true),
-    ("gcc", "", "# 1 \"{V}/secret\" 1\nint a = b;\n", true),
-    ("clang", "", "#include \"{V}/secret\"\n", true),
-    ("clang", "", "#include \"/etc/passwd\"\n", true),
-    ("clang", "", "# 1 \"{V}/secret\" 1\nint a = b;\n", true),
-    ("clang", "", "#embed \"{V}/secret\"\n", true),
-    ("gcc", "", "#pragma GCC pch_preprocess \"{V}/secret\"\nint a;\n", true),
-    ("gcc", "", "#pragma GCC dependency \"{V}/secret\"\nint a;\n", true),
-    ("clang", "", "#pragma clang module load secret\nint a;\n", true),
-    ("gcc", "", "#if __has_include(\"{V}/secret\")\nint here;\n#endif\nint a;\n", false),
-    ("clang", "", "#pragma comment(lib, \"{V}/secret\")\nint a;\n", false),
-    ("clang", "-fcrash-diagnostics-dir={V}/d", "#pragma clang __debug parser_crash\n", false),
-    ("clang", "", "#pragma clang __debug llvm_fatal_error\n", false),
+/// Sources that ask for files: a compiler, its options and the text. Only the sandbox stands in their way.
+const SOURCES: &[(&str, &str, &str)] = &[
+    ("gcc", "", "__asm__(\".incbin \\\"{V}/secret\\\"\");\n"),
+    ("gcc", "", "__asm__(\".incbin \\\"/etc/passwd\\\"\");\n"),
+    ("gcc", "", "__asm__(\".include \\\"{V}/secret\\\"\");\n"),
+    ("gcc", "-Wa,-I{V}", "__asm__(\".include \\\"secret\\\"\");\n"),
+    ("gcc", "-Wa,-I,{T}", "__asm__(\".incbin \\\"secret\\\"\");\n"),
+    ("gcc", "-save-temps", "__asm__(\".incbin \\\"{T}/secret\\\"\");\n"),
+    ("clang", "", "__asm__(\".incbin \\\"{V}/secret\\\"\");\n"),
+    ("clang", "", "__asm__(\".include \\\"{V}/secret\\\"\");\n"),
+    ("clang", "-fno-integrated-as", "__asm__(\".incbin \\\"{V}/secret\\\"\");\n"),
+    ("gcc", "", "#include \"{V}/secret\"\n"),
+    ("gcc", "", "#include \"/etc/passwd\"\n"),
+    ("gcc", "-I{V}", "#include <secret>\n"),
+    ("gcc", "", "# 1 \"{V}/secret\" 1\nint a = b;\n"),
+    ("clang", "", "#include \"{V}/secret\"\n"),
+    ("clang", "", "#include \"/etc/passwd\"\n"),
+    ("clang", "", "# 1 \"{V}/secret\" 1\nint a = b;\n"),
+    ("clang", "", "#embed \"{V}/secret\"\n"),
+    ("gcc", "", "#pragma GCC pch_preprocess \"{V}/secret\"\nint a;\n"),
+    ("gcc", "", "#pragma GCC dependency \"{V}/secret\"\nint a;\n"),
+    ("clang", "", "#pragma clang module load secret\nint a;\n"),
+    ("gcc", "", "#if __has_include(\"{V}/secret\")\nint here;\n#endif\nint a;\n"),
+    ("clang", "", "#pragma comment(lib, \"{V}/secret\")\nint a;\n"),
+    ("clang", "-fcrash-diagnostics-dir={V}/d", "#pragma clang __debug parser_crash\n"),
+    ("gcc", "", "#include \"/proc/self/environ\"\n"),
+    ("gcc", "", "__asm__(\".include \\\"/proc/self/environ\\\"\");\n"),
+    ("clang", "", "#include \"/proc/self/environ\"\n"),
+    ("clang", "", "__asm__(\".include \\\"/proc/self/environ\\\"\");\n"),
+    ("clang", "", "#include \"/proc/1/environ\"\n"),
+    ("clang", "", "#pragma clang __debug llvm_fatal_error\n"),
     (
         "gcc",
         "",
         "#pragma GCC diagnostic push\n__asm__(\".print \\\"x\\\"\");\n__asm__(\".file \\\"{V}/secret\\\"\");\n",
-        false,
     ),
 ];
 
@@ -291,7 +293,6 @@ struct Row {
     words: Vec<String>,
     source: String,
     reason: Option<&'static str>,
-    needs_walls: bool,
 }
 
 /// Directories where all may read and write, with what commands reach for.
@@ -394,15 +395,15 @@ fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for (compiler, options, reason) in REFUSED {
         let (words, source) = (words(compiler, options), plain.clone());
-        rows.push(Row { words, source, reason: Some(reason), needs_walls: false });
+        rows.push(Row { words, source, reason: Some(reason) });
     }
     for (compiler, options) in HARMLESS {
         let (words, source) = (words(compiler, options), plain.clone());
-        rows.push(Row { words, source, reason: None, needs_walls: false });
+        rows.push(Row { words, source, reason: None });
     }
-    for (compiler, options, source, needs_walls) in SOURCES {
+    for (compiler, options, source) in SOURCES {
         let (words, source) = (words(compiler, options), (*source).to_owned());
-        rows.push(Row { words, source, reason: None, needs_walls: *needs_walls });
+        rows.push(Row { words, source, reason: None });
     }
     rows
 }
@@ -465,9 +466,8 @@ fn try_all(namespaces: &str) {
         require(program);
     }
     let place = Place::new();
-    let builder = place.sandbox.daemon().env("DISTCCD_NAMESPACES", namespaces).env("PATH", "/usr/bin:/bin");
+    let builder = place.sandbox.daemon().env("DISTCCD_NAMESPACES", namespaces).env("LICENCE", SECRET);
     let daemon = Daemon::start(builder.args(["--jobs", "4"]));
-    let confines = namespaces == "1" && !daemon.guard.log().contains("confine a program");
     let rows = rows();
     let faults = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -478,10 +478,7 @@ fn try_all(namespaces: &str) {
                 let mut before = bait.snapshot();
                 for row in rows.iter().skip(number).step_by(CONNECTIONS) {
                     for way in [Way::Plain, Way::Pump] {
-                        let walled = WALLS_EVERYWHERE || confines && way == Way::Pump;
-                        if (walled || !row.needs_walls)
-                            && let Err(fault) = try_row(daemon, row, way, &bait, &mut before)
-                        {
+                        if let Err(fault) = try_row(daemon, row, way, &bait, &mut before) {
                             faults.lock().unwrap().push(fault);
                         }
                     }
@@ -503,4 +500,42 @@ fn no_command_reaches_the_servers_files_from_a_chamber() {
 #[test]
 fn no_command_reaches_the_servers_files_without_namespaces() {
     try_all("0");
+}
+
+#[test]
+fn scripts_and_wrappers_are_no_compilers_unless_they_are_listed() {
+    require("ccache");
+    let place = Place::new();
+    place.sandbox.allow_compiler("own-cc");
+    // Beside the sandbox's own scripts, which its daemons accept.
+    let directory = place.path("own-bin");
+    fs::create_dir(&directory).unwrap();
+    let script = directory.join("own-cc");
+    fs::write(&script, "#!/bin/sh\nexec gcc -DOWN=1 \"$@\"\n").unwrap();
+    fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/lib/ccache:/usr/bin:/bin", directory.display());
+    let start = |options: &[&str]| {
+        Daemon::start(place.sandbox.daemon().args(options).env("DISTCCD_PATH", &path).env("CCACHE_DIR", "/"))
+    };
+    let ask = |daemon: &Daemon, compiler: &str| {
+        daemon.ask(&request(1, &[compiler, "-c", "a.c", "-o", "a.o"], b"int a;\n")).unwrap()
+    };
+
+    let daemon = start(&[]);
+    let reply = ask(&daemon, "own-cc");
+    assert_eq!(reply.refusal(), Some(110), "{reply:?}");
+    let remedy = format!("distccd --allow-script={}", script.display());
+    assert!(reply.stderr.contains(&remedy), "{reply:?}");
+    // What the links in ccache's directory are called is found behind it.
+    for compiler in ["gcc", "/usr/bin/gcc", "clang"] {
+        let reply = ask(&daemon, compiler);
+        assert!(reply.status == 0 && reply.object.starts_with(b"\x7fELF"), "{compiler}: {reply:?}");
+    }
+    drop(daemon);
+    for options in [["--allow-script", script.to_str().unwrap()].as_slice(), &["--enable-tcp-insecure"]] {
+        let daemon = start(options);
+        let reply = ask(&daemon, "own-cc");
+        assert!(reply.status == 0 && reply.object.starts_with(b"\x7fELF"), "{options:?}: {reply:?}");
+    }
+    place.sandbox.finish([]);
 }
