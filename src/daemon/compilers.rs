@@ -60,7 +60,11 @@ impl Compilers {
     pub fn find(&self, requested: &OsStr) -> Result<Program, Refusal> {
         let name = self.accept(requested)?;
         let found = self.on_search_path(&name).or_else(|| {
-            // A path that exists only on the client: its last part may be here under another directory.
+            // A path that exists only on the client: its last part may be here under another directory. A path that
+            // the list holds is meant, and no other compiler of that name.
+            if matches!(self.policy, Policy::CommandList { .. }) {
+                return None;
+            }
             let base = Path::new(&name).file_name().filter(|base| *base != name)?;
             self.on_search_path(base)
         });
