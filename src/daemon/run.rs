@@ -51,6 +51,7 @@ static LOG_FILE: OnceLock<PathBuf> = OnceLock::new();
 
 /// Serves until told to stop. `Ok(signal)` is the signal it ended for, to be passed on to whoever waits for it.
 pub fn run(config: Config) -> Result<Option<i32>, ExitCode> {
+    process::keep_new_files_from_writers();
     if config.nice != 0
         && let Err(error) = process::be_nice(config.nice)
     {

@@ -4,11 +4,12 @@
 //! change of phase, removed at the end. See "State: `state/binstate_PID`" in docs/protocol.md. Knows nothing of jobs.
 
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
+use std::fs;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::sys::open;
 use crate::sys::signal::CleanupFile;
 
 /// Length of a state file, in bytes (the layout of a 64-bit machine).
@@ -47,8 +48,31 @@ pub enum Phase {
 /// A state that cannot be written must not fail the job: after the first error it is given up silently.
 #[derive(Debug)]
 pub struct StateFile {
-    file: Option<(File, CleanupFile)>,
+    place: Option<Place>,
     record: [u8; STATE_BYTES],
+}
+
+/// Where the file is. Each state is written beside it and then takes its place: a monitor finds a whole record, and a
+/// link that somebody has put there is not followed.
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+    beside: PathBuf,
+    _removal: [CleanupFile; 2],
+}
+
+impl Place {
+    fn in_directory(directory: &Path) -> Place {
+        let name = format!("binstate_{}", std::process::id());
+        // Monitors of 3.4 read names that begin with `binstate_`.
+        let (path, beside) = (directory.join(&name), directory.join(format!(".{name}")));
+        Place { _removal: [CleanupFile::new(&path), CleanupFile::new(&beside)], path, beside }
+    }
+
+    fn write(&self, record: &[u8; STATE_BYTES]) -> io::Result<()> {
+        open::anew(&self.beside, 0o644)?.write_all(record)?;
+        fs::rename(&self.beside, &self.path)
+    }
 }
 
 impl StateFile {
@@ -60,30 +84,25 @@ impl StateFile {
         record[16..24].copy_from_slice(&u64::from(std::process::id()).to_ne_bytes());
         let base = Path::new(source).file_name().unwrap_or(source);
         put_name(&mut record[FILE_AT..HOST_AT], base.as_bytes());
-        StateFile { file: None, record }
+        StateFile { place: None, record }
     }
 
-    /// Opens the file below the state directory, which is made if it is missing (its parent is not).
+    /// Chooses the state directory, which is made if it is missing (its parent is not).
     pub fn open(&mut self, state_directory: &Path) {
-        let path = state_directory.join(format!("binstate_{}", std::process::id()));
-        let open = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o666).open(&path);
-        let file = open().or_else(|_| {
-            // Another client may be quicker; whether the directory is there now shows at once.
-            let _ = std::fs::create_dir(state_directory);
-            open()
-        });
-        self.file = file.ok().map(|file| (file, CleanupFile::new(&path)));
+        // Whether it is there now shows at once.
+        let _ = fs::create_dir(state_directory);
+        self.place = Some(Place::in_directory(state_directory));
     }
 
     /// Says that the job is in `phase` on slot `slot` of `host`.
     pub fn set(&mut self, phase: Phase, host: &str, slot: u32) {
-        let Some((file, _)) = &self.file else { return };
+        let Some(place) = &self.place else { return };
         self.record[HOST_AT..SLOT_AT].fill(0);
         put_name(&mut self.record[HOST_AT..SLOT_AT], host.as_bytes());
         self.record[SLOT_AT..PHASE_AT].copy_from_slice(&slot.to_ne_bytes());
         self.record[PHASE_AT..PHASE_AT + 4].copy_from_slice(&(phase as u32).to_ne_bytes());
-        if file.write_all_at(&self.record, 0).is_err() {
-            self.file = None;
+        if place.write(&self.record).is_err() {
+            self.place = None;
         }
     }
 }
@@ -123,22 +142,49 @@ mod tests {
     }
 
     #[test]
-    fn clients_that_start_together_all_have_their_state() {
-        for _ in 0..200 {
-            let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
-            let state = dir.path().join("state");
-            let together = std::sync::Barrier::new(2);
-            let start = || {
-                let mut job = StateFile::new(OsStr::new("a.c"));
-                together.wait();
-                job.open(&state);
-                job.file.is_some()
-            };
-            std::thread::scope(|scope| {
-                let other = scope.spawn(start);
-                assert!(start() && other.join().unwrap());
+    fn no_reader_sees_a_part_of_a_state_or_two_mixed() {
+        let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+        let mut job = StateFile::new(OsStr::new("a.c"));
+        job.open(dir.path());
+        job.set(Phase::Connect, "short", 1);
+        let path = dir.path().join(format!("binstate_{}", std::process::id()));
+        let long = "long".repeat(30);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for _ in 0..5000 {
+                    job.set(Phase::Compile, &long, 2);
+                    job.set(Phase::Connect, "short", 1);
+                }
             });
-        }
+            while !writer.is_finished() {
+                let bytes = fs::read(&path).unwrap();
+                assert_eq!(bytes.len(), STATE_BYTES);
+                let (slot, phase) = (bytes[SLOT_AT], bytes[PHASE_AT]);
+                let host = bytes[HOST_AT..SLOT_AT].split(|byte| *byte == 0).next().unwrap();
+                assert!(
+                    (host, slot, phase) == (b"short", 1, 2) || (host, slot, phase) == (long.as_bytes(), 2, 5),
+                    "{} {slot} {phase}",
+                    host.escape_ascii()
+                );
+            }
+        });
+    }
+
+    #[test]
+    fn what_lies_at_the_files_place_is_replaced() {
+        let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        let name = format!("binstate_{}", std::process::id());
+        std::os::unix::fs::symlink(&victim, dir.path().join(&name)).unwrap();
+        std::os::unix::fs::symlink(&victim, dir.path().join(format!(".{name}"))).unwrap();
+        let mut job = StateFile::new(OsStr::new("a.c"));
+        job.open(dir.path());
+        job.set(Phase::Compile, "host", 0);
+        assert_eq!(fs::read(&victim).unwrap(), b"precious");
+        assert_eq!(fs::read(dir.path().join(&name)).unwrap().len(), STATE_BYTES);
+        drop(job);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -206,6 +206,17 @@ pub fn keep_new_files_private() {
     unsafe { libc::umask(0o077) };
 }
 
+/// Lets at most this user write to the files that are made from now on, however open the umask was that we were started
+/// with.
+pub fn keep_new_files_from_writers() {
+    const WRITE_BY_OTHERS: libc::mode_t = 0o022;
+    // SAFETY: no preconditions.
+    unsafe {
+        let before = libc::umask(0o077);
+        libc::umask(before | WRITE_BY_OTHERS);
+    }
+}
+
 /// Closes every descriptor but the standard streams, so that neither a daemon nor its compilers hold what they
 /// happened to be started with: the pipe of a script, the terminal of a user. Call it before anything is opened.
 pub fn close_inherited_descriptors() {
