@@ -4,11 +4,13 @@
 //! change of phase, removed at the end. See "State: `state/binstate_PID`" in docs/protocol.md. Knows nothing of jobs.
 
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
+use crate::sys::process;
 use crate::sys::signal::CleanupFile;
 
 /// Length of a state file, in bytes (the layout of a 64-bit machine).
@@ -19,6 +21,13 @@ const FILE_AT: usize = 24;
 const HOST_AT: usize = FILE_AT + NAME_BYTES;
 const SLOT_AT: usize = HOST_AT + NAME_BYTES;
 const PHASE_AT: usize = SLOT_AT + 4;
+/// How the files' names begin, before the process id.
+const NAME_PREFIX: &str = "binstate_";
+/// One job in so many looks for files that killed ones have left: reading the directory costs as much as the rest here.
+const SWEEP_EACH: u64 = 16;
+/// When a file counts as left if its process is not to be seen, after the last change. A process in another container,
+/// or on another machine, is not to be seen either; it is only shown no longer if one phase of it takes so long.
+const LEFT_AFTER: Duration = Duration::from_secs(600);
 
 /// What a job is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +74,10 @@ impl StateFile {
 
     /// Opens the file below the state directory, which is made if it is missing (its parent is not).
     pub fn open(&mut self, state_directory: &Path) {
-        let path = state_directory.join(format!("binstate_{}", std::process::id()));
+        if process::random_seed().is_multiple_of(SWEEP_EACH) {
+            remove_left(state_directory);
+        }
+        let path = state_directory.join(format!("{NAME_PREFIX}{}", std::process::id()));
         let open = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o666).open(&path);
         let file = open().or_else(|_| {
             // Another client may be quicker; whether the directory is there now shows at once.
@@ -84,6 +96,24 @@ impl StateFile {
         self.record[PHASE_AT..PHASE_AT + 4].copy_from_slice(&(phase as u32).to_ne_bytes());
         if file.write_all_at(&self.record, 0).is_err() {
             self.file = None;
+        }
+    }
+}
+
+/// Removes the files of clients that were killed outright. Nothing is said of errors: the next one may succeed.
+fn remove_left(state_directory: &Path) {
+    for entry in fs::read_dir(state_directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(NAME_PREFIX)?.parse::<u32>().ok());
+        let Some(process) = process else { continue };
+        let changed = entry.metadata().and_then(|metadata| metadata.modified());
+        // By its distance, should the clock have been set back.
+        let age =
+            |changed| SystemTime::now().duration_since(changed).unwrap_or_else(|ahead| ahead.duration());
+        if changed.is_ok_and(|changed| age(changed) >= LEFT_AFTER)
+            && !Path::new(&format!("/proc/{process}")).exists()
+        {
+            let _ = fs::remove_file(entry.path());
         }
     }
 }
@@ -139,6 +169,28 @@ mod tests {
                 assert!(start() && other.join().unwrap());
             });
         }
+    }
+
+    #[test]
+    fn what_killed_clients_left_goes_and_nothing_else() {
+        let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+        // No process has so high a number (proc_sys_kernel(5), pid_max).
+        let dead = 1 << 22;
+        for (process, age, is_kept) in [
+            (dead, LEFT_AFTER + Duration::from_secs(1), false),
+            (dead + 1, LEFT_AFTER / 2, true),
+            (std::process::id(), LEFT_AFTER * 2, true),
+        ] {
+            for when in [SystemTime::now() - age, SystemTime::now() + age] {
+                let path = dir.path().join(format!("binstate_{process}"));
+                File::create(&path).unwrap().set_modified(when).unwrap();
+                remove_left(dir.path());
+                assert_eq!(path.exists(), is_kept, "process {process}, {age:?}");
+            }
+        }
+        File::create(dir.path().join("binstate_x")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        remove_left(dir.path());
+        assert!(dir.path().join("binstate_x").exists());
     }
 
     #[test]
