@@ -80,7 +80,7 @@ pub fn with_small_disk(directory: &Path, options: &str) -> Vec<String> {
 
 /// What a program is started through so that the shell's `ulimit` holds for it: `-n 40`.
 pub fn with_limit(limit: &str) -> Vec<String> {
-    ["/bin/sh", "-c", "ulimit $1; shift; exec \"$@\"", "sh", limit].map(str::to_string).to_vec()
+    ["/bin/sh", "-c", "ulimit $0; exec \"$@\"", limit].map(str::to_string).to_vec()
 }
 
 /// What a program is started through so that some of its system calls fail: strace's `inject`.
