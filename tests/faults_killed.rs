@@ -46,7 +46,7 @@ fn the_daemon_at_any_moment() {
         assert_eq!(tree_of(place).names(), [""; 0], "{seed}");
         assert_eq!(fs::read_dir(&*place).unwrap().count(), 0, "{seed}");
         let start = |number: u32| {
-            let host = if number % 2 == 0 { daemon.host() } else { daemon.host_lzo() };
+            let host = if number.is_multiple_of(2) { daemon.host() } else { daemon.host_lzo() };
             let object = format!("{number}.o");
             (sandbox.job(&sample, &object, &host).start(), object)
         };

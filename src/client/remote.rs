@@ -27,8 +27,9 @@ use crate::sys::temp::OutputFile;
 
 /// One read of the reply, in bytes.
 const READ_BYTES: usize = 64 << 10;
-/// One piece of a source that the kernel sends by itself, in bytes: between two of them its pace is looked at.
-const SEND_BYTES: usize = 1 << 20;
+/// One piece of a source that the kernel sends by itself, in bytes: what it moves in one step, each of which may take as
+/// long as the socket may stand still. Between two of them the pace is looked at.
+const SEND_BYTES: usize = 64 << 10;
 
 /// What went wrong between connecting and the end of the reply.
 #[derive(Debug)]
