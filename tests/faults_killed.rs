@@ -3,11 +3,15 @@
 //!
 //! The moments are the same in every run; what happens at them is not.
 
+#[path = "support/raw.rs"]
+mod raw;
 mod support;
 
 use std::fs;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
+use raw::{Place, is_alive, job};
 use support::faults::{BUILD_TIME_MAX, Dice, Sample, descendants, wait_for_all, zombies_of};
 use support::{Outcome, Pump, Running, Sandbox, send_signal, tree_of, wait_until};
 
@@ -66,6 +70,60 @@ fn the_daemon_at_any_moment() {
     assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
     sandbox.time_of_job(&sample, &last.host());
     sandbox.finish([last]);
+}
+
+/// In each phase of a job by itself: what its client is told, and what the next daemon finds.
+#[test]
+fn the_daemon_in_each_phase() {
+    let place = Place::new();
+    let gated = "echo $$ >$marks/compiler; printf half >$out; until [ -e $marks/go ]; do sleep 0.01; done";
+    let large = "echo $$ >$marks/compiler; head -c 30000000 /dev/zero >$out";
+    let mut temporary = None;
+    // How much of the request is sent, what the compiler does, and what says that the phase is reached.
+    for (phase, script, sent, sign) in [
+        ("accepted", gated, 0, "connection from"),
+        ("receiving the command", gated, 30, "connection from"),
+        ("receiving the source", gated, usize::MAX - 1, "connection from"),
+        ("waiting for its turn", gated, usize::MAX, "bytes received"),
+        ("compiling", gated, usize::MAX, "bytes received"),
+        ("sending", large, usize::MAX, "completed ok"),
+    ] {
+        let builder = place.daemon().args(["--jobs", "1"]);
+        let builder = match &temporary {
+            Some(place) => builder.env("TMPDIR", place),
+            None => builder,
+        };
+        let mut daemon = raw::Daemon::start(builder);
+        let directory: &mut std::path::PathBuf =
+            temporary.get_or_insert_with(|| daemon.guard.temporary().to_owned());
+        assert_eq!(fs::read_dir(directory).unwrap().count(), 0, "before {phase}");
+        let mut before = None;
+        if phase == "waiting for its turn" {
+            let stream = before.insert(daemon.connect());
+            stream.write_all(&job(gated)).unwrap();
+            place.wait_for_mark("compiler");
+        }
+        let request = job(script);
+        let mut stream = daemon.connect();
+        let count = if sent == usize::MAX - 1 { request.len() - 1 } else { sent.min(request.len()) };
+        stream.write_all(&request[..count]).unwrap();
+        daemon.wait_for_lines(sign, 1 + usize::from(before.is_some()));
+        let compiler = (phase == "compiling").then(|| place.wait_for_pid("compiler"));
+        daemon.guard.signal("KILL");
+        daemon.guard.wait();
+        // Whatever comes, it is no whole reply, and it ends.
+        let mut reply = Vec::new();
+        let _ = stream.read_to_end(&mut reply);
+        assert!(reply.len() < 30_000_000, "{phase}");
+        wait_until("the compiler's end", || compiler.is_none_or(|pid| !is_alive(pid)));
+        drop(before);
+        for mark in ["compiler", "go"] {
+            let _ = fs::remove_file(place.mark(mark));
+        }
+    }
+    let last = raw::Daemon::start(place.daemon().env("TMPDIR", temporary.unwrap()));
+    last.assert_unharmed();
+    place.finish(last);
 }
 
 /// A compiler of a pump job is in a chamber: the kernel ends it, and all it started, with the daemon.
