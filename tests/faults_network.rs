@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use raw::{Place, job};
 use support::faults::{BUILD_TIME_MAX, descendants, wait_for_all, with_mounts, with_mounts_and_network};
-use support::{Run, Sandbox, wait_until};
+use support::{Run, Sandbox, send_signal, wait_until};
 
 /// DISTCC_IO_TIMEOUT of these clients, in seconds.
 const SILENCE: u64 = 1;
@@ -260,6 +260,7 @@ fn check_names(sandbox: &Sandbox, wrapper: &[String]) {
     );
     sandbox.assert_made(&run, &sample, "a.o");
     // Nobody goes on asking for a client that is gone, whatever it died of.
+    // A terminal's signal is for the whole group.
     for signal in ["KILL", "TERM"] {
         let run = job().env("DISTCC_CONNECT_TIMEOUT", "60").env("DISTCC_BACKOFF_PERIOD", "0").start();
         let asks = |pid: &u32| {
@@ -269,11 +270,16 @@ fn check_names(sandbox: &Sandbox, wrapper: &[String]) {
         wait_until("the question", || descendants(run.id()).keys().any(asks));
         let mut asking = descendants(run.id());
         asking.retain(|pid, _| asks(pid));
-        run.signal(signal);
+        let began = Instant::now();
+        match signal {
+            "KILL" => run.signal(signal),
+            _ => send_signal(signal, -i64::from(run.id())),
+        }
         let outcome = run.finish();
         assert_eq!(outcome.signal(), Some(if signal == "KILL" { 9 } else { 15 }), "{outcome}");
         assert!(outcome.err_lines_with("terminated by signal") <= 1, "{outcome}");
         wait_for_all(&asking);
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
         sandbox.forget_states();
     }
     sandbox.assert_clean_beside(&[]);
