@@ -146,7 +146,7 @@ fn the_daemon_while_compilers_run_in_chambers() {
     let began = Instant::now();
     daemon.wait();
     wait_for_all(&processes);
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     let outcome = client.finish_within(BUILD_TIME_MAX);
     assert!([107, 108].contains(&outcome.code()), "{outcome}");
     assert!(!sandbox.work("long.o").exists());
@@ -164,7 +164,6 @@ fn a_compiler_at_any_moment() {
     let sample = sandbox.sample("a.c", TEXT);
     let daemon = sandbox.daemon().jobs(2).start();
     let host = daemon.host_lzo();
-    let before = sandbox.time_of_job(&sample, &host);
     let mut killed = 0;
     for seed in 0..24 {
         let mut dice = Dice::new(100 + seed);
@@ -189,7 +188,7 @@ fn a_compiler_at_any_moment() {
     }
     assert!(killed >= 6, "only {killed} compilers were killed");
     sandbox.assert_clean_beside(&[&daemon]);
-    sandbox.assert_as_fast_as(before, &sample, &host);
+    sandbox.assert_as_fast_as_new(&sample, &host);
     sandbox.finish([daemon]);
 }
 
@@ -200,7 +199,6 @@ fn the_client_at_any_moment() {
     let sample = sandbox.sample("a.c", TEXT);
     let daemon = sandbox.daemon().jobs(1).start();
     let one_place = format!("{}/1,lzo", daemon.host());
-    let before = sandbox.time_of_job(&sample, &one_place);
     for seed in 0..32 {
         let mut dice = Dice::new(200 + seed);
         sandbox.write("a.o", "an old object");
@@ -225,7 +223,7 @@ fn the_client_at_any_moment() {
     sandbox.forget_states();
     sandbox.assert_clean_beside(&[&daemon]);
     wait_until("no zombie", || zombies_of(daemon.id()) == 0);
-    sandbox.assert_as_fast_as(before, &sample, &one_place);
+    sandbox.assert_as_fast_as_new(&sample, &one_place);
     sandbox.finish([daemon]);
 }
 

@@ -10,11 +10,14 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use raw::{Place, job};
-use support::faults::{BUILD_TIME_MAX, descendants, wait_for_all, with_mounts, with_mounts_and_network};
+use support::faults::{
+    BUILD_TIME_MAX, assert_speed, descendants, wait_for_all, with_mounts, with_mounts_and_network,
+};
 use support::{Run, Sandbox, send_signal, wait_until};
 
 /// DISTCC_IO_TIMEOUT of these clients, in seconds.
@@ -22,7 +25,7 @@ const SILENCE: u64 = 1;
 /// How long a transfer may take however slow it is: four times that, and a second a kilobyte.
 const TRICKLE_TIME_MAX: Duration = Duration::from_secs(4 * SILENCE);
 /// What a busy machine may add, and a local compile.
-const SLACK: Duration = Duration::from_secs(5);
+const SLACK: Duration = Duration::from_secs(15);
 
 /// A server that does this with each connection.
 fn serve(behaviour: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> String {
@@ -105,7 +108,7 @@ fn a_reply_that_trickles() {
 #[test]
 fn a_request_that_is_read_a_byte_at_a_time_or_not_at_all() {
     let sandbox = Sandbox::new();
-    sandbox.write("large.i", [b"int a;\n".as_slice(), &vec![b'\n'; 24 << 20]].concat());
+    sandbox.write("large.i", [b"int a;\n".as_slice(), &vec![b'\n'; 8 << 20]].concat());
     let check = &|number: usize, pause: Duration, suffix: &str, fallback: bool| {
         let host = serve(move |mut stream| {
             socket2::SockRef::from(&stream).set_recv_buffer_size(4096).unwrap();
@@ -205,13 +208,13 @@ fn a_host_that_accepts_late() {
 fn a_daemon_among_clients_that_trickle() {
     let place = Place::new();
     let daemon = place.start(&["--jobs", "2"]);
-    let fastest = |_| {
+    let other = place.start(&["--jobs", "2"]);
+    let time = |daemon: &raw::Daemon| {
         let begin = Instant::now();
         let reply = daemon.ask(&job("printf x >$out")).unwrap();
         assert_eq!((reply.status, reply.object.as_slice()), (0, b"x".as_slice()));
         begin.elapsed()
     };
-    let before = (0..10).map(fastest).min().unwrap();
     let request = job("head -c 20000000 /dev/zero >$out");
     let slow: Vec<_> = (0..60)
         .map(|number| {
@@ -223,7 +226,7 @@ fn a_daemon_among_clients_that_trickle() {
         })
         .collect();
     let end = Instant::now() + Duration::from_secs(2);
-    let mut after = Vec::new();
+    let (mut among_them, mut elsewhere) = (Vec::new(), Vec::new());
     let mut turn = 0;
     while Instant::now() < end {
         for (number, mut stream) in slow.iter().enumerate() {
@@ -234,15 +237,13 @@ fn a_daemon_among_clients_that_trickle() {
             };
         }
         turn += 1;
-        after.push(fastest(0));
+        among_them.push(time(&daemon));
+        elsewhere.push(time(&other));
     }
-    let after = after.into_iter().min().unwrap();
-    assert!(
-        after < before * 3 + Duration::from_millis(50),
-        "a job took {before:?} and takes {after:?} among them"
-    );
+    assert_speed(&among_them, &elsewhere);
     drop(slow);
-    daemon.assert_unharmed();
+    wait_until("an empty TMPDIR", || fs::read_dir(daemon.guard.temporary()).unwrap().count() == 0);
+    drop(other);
     place.finish(daemon);
 }
 
@@ -279,7 +280,7 @@ fn check_names(sandbox: &Sandbox, wrapper: &[String]) {
         assert_eq!(outcome.signal(), Some(if signal == "KILL" { 9 } else { 15 }), "{outcome}");
         assert!(outcome.err_lines_with("terminated by signal") <= 1, "{outcome}");
         wait_for_all(&asking);
-        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
         sandbox.forget_states();
     }
     sandbox.assert_clean_beside(&[]);
@@ -331,4 +332,44 @@ fn many_hosts_that_never_answer() {
     sandbox.assert_made(&run, &sample, "a.o");
     assert!(run.elapsed < Duration::from_secs(3 + SILENCE) + SLACK, "{:?}", run.elapsed);
     sandbox.finish([]);
+}
+
+/// An include server that lets clients in and says nothing, or nonsense, or a byte now and then: the job is preprocessed
+/// here and goes to the same host.
+#[test]
+fn an_include_server_that_never_answers() {
+    let sandbox = Sandbox::new();
+    let sample = sandbox.sample("a.c", "#include <stddef.h>\nsize_t a;\n");
+    let daemon = sandbox.daemon().start();
+    let host = format!("{},lzo,cpp", daemon.host());
+    type Behaviour = fn(UnixStream);
+    let behaviours: [(&str, Behaviour); 4] = [
+        ("silent", |mut stream| while stream.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {}),
+        ("gone", drop),
+        ("nonsense", |mut stream| drop(stream.write_all(&[0xa5; 64 << 10]))),
+        ("trickling", |mut stream| {
+            while stream.write_all(b"0").is_ok() {
+                thread::sleep(Duration::from_millis(100));
+            }
+        }),
+    ];
+    for (number, (what, behaviour)) in behaviours.into_iter().enumerate() {
+        let socket = sandbox.path(format!("includes-{number}"));
+        for path in [socket.clone(), socket.with_extension("direct")] {
+            let listener = UnixListener::bind(path).unwrap();
+            thread::spawn(move || {
+                for stream in listener.incoming().flatten() {
+                    thread::spawn(move || behaviour(stream));
+                }
+            });
+        }
+        let job =
+            client(&sandbox, "a.c", &host).env("INCLUDE_SERVER_PORT", &socket).env("DISTCC_FALLBACK", "0");
+        let run = job.run();
+        assert!(run.err().contains("the include server fails"), "{what}: {run}");
+        sandbox.assert_made(&run, &sample, "a.o");
+        assert!(run.elapsed < Duration::from_secs(SILENCE) + SLACK, "{what}: {:?}", run.elapsed);
+        daemon.wait_for_jobs(number + 1);
+    }
+    sandbox.finish([daemon]);
 }
