@@ -135,7 +135,7 @@ fn connect(path: &Path, limit: Duration, silence: Duration) -> Result<UnixStream
 }
 
 fn write(stream: &UnixStream, message: &[u8]) -> Result<(), AskError> {
-    net::write_parts(stream.as_fd(), &mut [IoSlice::new(message)])
+    net::write_parts(stream.as_fd(), &mut [IoSlice::new(message)], |_| Ok(()))
         .map_err(|error| AskError::Broken(format!("ask it: {error}")))
 }
 

@@ -78,7 +78,9 @@ impl From<ConversationError> for Fault {
                 Fault::Host(ExitCode::Truncated, text)
             }
             ConversationError::Protocol(error) => Fault::Host(error.exit_code(), text),
-            ConversationError::Silence => Fault::Host(ExitCode::Timeout, text),
+            ConversationError::Silence | ConversationError::Unread | ConversationError::Trickle(_) => {
+                Fault::Host(ExitCode::Timeout, text)
+            }
             ConversationError::Here(_) => Fault::Job(ExitCode::IoError, text),
             ConversationError::TooLarge(_) => Fault::Job(ExitCode::IoError, text),
         }

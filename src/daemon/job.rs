@@ -27,6 +27,9 @@ use crate::sys::child::{Child, Environment, Signal};
 use crate::sys::job_root::JobRoot;
 use crate::sys::temp;
 
+/// How the names of jobs' private directories in TMPDIR begin.
+pub const DIRECTORY_PREFIX: &str = "distccd";
+
 /// What every job on this server has in common.
 #[derive(Debug)]
 pub struct Workshop {

@@ -9,7 +9,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use crate::daemon::job::{AcceptedCommand, Place, RunningJob, Streams, Workshop, cannot_execute};
+use crate::daemon::job::{
+    AcceptedCommand, DIRECTORY_PREFIX, Place, RunningJob, Streams, Workshop, cannot_execute,
+};
 use crate::daemon::refusal::Refusal;
 use crate::daemon::sandbox::{Obstacle, TEMPORARY};
 use crate::sys::child::{Child, Command, Group, Walls};
@@ -80,7 +82,7 @@ impl PlainJob {
     /// Makes the private directory and the source file that the request's body goes into.
     pub fn prepare(command: AcceptedCommand, workshop: &Workshop) -> io::Result<(PlainJob, File)> {
         let keep = workshop.save_temps;
-        let directory = TempDir::create(&workshop.temporary, "distccd", keep)?;
+        let directory = TempDir::create(&workshop.temporary, DIRECTORY_PREFIX, keep)?;
         let owned = |name: OsString| OwnedPath { path: directory.path().join(name), keep };
         let source = owned(format!("distccd{}", command.compile.preprocessed_suffix()).into());
         let object = owned(OBJECT.into());

@@ -180,11 +180,14 @@ fn append_body(
     head: &mut Vec<u8>,
 ) -> io::Result<()> {
     if version.compresses() && !body.is_empty() {
-        let compressed = compressor.compress(body);
+        let no_memory = |error| io::Error::new(io::ErrorKind::OutOfMemory, error);
+        let compressed = compressor.compress_if_room(body).map_err(no_memory)?;
         response::encode_body_header(kind, body_length(compressed.len() as u64)?, head);
+        head.try_reserve(compressed.len())?;
         head.extend_from_slice(&compressed);
     } else {
         response::encode_body_header(kind, body_length(body.len() as u64)?, head);
+        head.try_reserve(body.len())?;
         head.extend_from_slice(body);
     }
     Ok(())

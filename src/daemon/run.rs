@@ -17,7 +17,7 @@ use crate::daemon::config::{Config, LogTarget, Mode, SandboxMode};
 use crate::daemon::connection::Limits;
 use crate::daemon::exposures::Exposures;
 use crate::daemon::file_set::UNPACKED_BYTES_MAX;
-use crate::daemon::job::{Environments, Workshop};
+use crate::daemon::job::{DIRECTORY_PREFIX, Environments, Workshop};
 use crate::daemon::memory::{Memory, SHARED_BYTES_MAX};
 use crate::daemon::sandbox::{Allotment, Sandbox};
 use crate::daemon::server::{Ended, Server, Service, bound_address};
@@ -31,7 +31,7 @@ use crate::sys::confinement;
 use crate::sys::exposure::Exposure;
 use crate::sys::process::{self, Fork, User};
 use crate::sys::withdrawal::{Withdrawn, withdraw};
-use crate::sys::{net, signal};
+use crate::sys::{net, signal, temp};
 use crate::{log_error, log_info, log_notice, log_warning};
 
 /// Users tried, in order, when root starts the daemon without `--user`: upstream's name, Debian's, anybody's.
@@ -68,6 +68,11 @@ pub fn run(config: Config) -> Result<Option<i32>, ExitCode> {
         log_error!("change to {}: {error} (see TMPDIR)", temporary.display());
         ExitCode::IoError
     })?;
+    // Before there are jobs of ours: a daemon that was killed could not do it.
+    let abandoned = temp::remove_abandoned(temporary, DIRECTORY_PREFIX);
+    if abandoned > 0 {
+        log_notice!("removed the directories of {abandoned} jobs of a daemon that was killed");
+    }
     let policy = compiler_policy(&config)?;
     match config.mode.clone() {
         Mode::Inetd => {

@@ -38,8 +38,8 @@ const READ_BYTES: usize = 256 << 10;
 const READS_IN_A_ROW_MAX: u32 = 16;
 /// Clients connected at once. More wait in the kernel's backlog; each costs a descriptor and a few kilobytes.
 const CONNECTIONS_MAX: usize = 4096;
-/// Descriptors of a connection: the socket, and the source that comes or the object that goes.
-const DESCRIPTORS_EACH: usize = 2;
+/// Descriptors of a connection: the socket, the source that comes or the object that goes, and the job's directory.
+const DESCRIPTORS_EACH: usize = 3;
 /// Descriptors left for everything that is not a connection.
 const DESCRIPTORS_RESERVED: usize = 256;
 /// After SIGTERM, how long running compilers may take to finish.
@@ -102,7 +102,8 @@ impl Server {
         child::adopt_orphans();
         let descriptors = crate::sys::process::raise_descriptor_limit();
         // A running job needs four descriptors beside its connection: streams, and its tree.
-        let reserved = DESCRIPTORS_RESERVED + 4 * service.jobs;
+        // Where there are few, half of them must do, or a silent client would be the only one.
+        let reserved = (DESCRIPTORS_RESERVED + 4 * service.jobs).min(descriptors / 2);
         let most = descriptors.saturating_sub(reserved) / DESCRIPTORS_EACH;
         Ok(Server {
             workers: Workers::new(service.jobs),

@@ -46,13 +46,16 @@ impl fmt::Display for LzoError {
                 write!(f, "LZO stream refers to bytes before its beginning, at offset {offset}")
             }
             LzoError::TrailingBytes(count) => write!(f, "{count} bytes after the end of the LZO stream"),
-            LzoError::NoMemory { bytes } => write!(f, "no memory for {bytes} bytes of decompressed text"),
+            LzoError::NoMemory { bytes } => write!(f, "no memory for {bytes} bytes of text"),
             LzoError::TooLong { limit } => write!(f, "more than {limit} bytes when decompressed"),
         }
     }
 }
 
 impl std::error::Error for LzoError {}
+
+/// The library's work memory and what compressing may add to a few bytes, in bytes, rounded up.
+const WORK_BYTES: usize = 256 << 10;
 
 /// Compresses bodies; owns the library's work memory (128 KiB, made at first use) so that it is reused.
 #[derive(Default)]
@@ -71,6 +74,14 @@ impl Compressor {
     pub fn compress(&mut self, src: &[u8]) -> Vec<u8> {
         let library = self.library.get_or_insert_with(open_library);
         library.compress(src).expect("LZO1X-1 compresses any input")
+    }
+
+    /// The same where memory may be short: the library ends the process when it gets none, so it is asked for first.
+    pub fn compress_if_room(&mut self, src: &[u8]) -> Result<Vec<u8>, LzoError> {
+        let bytes = src.len() + src.len() / 16 + WORK_BYTES;
+        let room = Vec::<u8>::new().try_reserve_exact(bytes);
+        room.map_err(|_| LzoError::NoMemory { bytes })?;
+        Ok(self.compress(src))
     }
 }
 
