@@ -88,6 +88,7 @@ fn check_item(item: &Item<'_>) -> Result<(), Refusal> {
     let refused = |why| Err(refuse(word, ExitCode::DistccFailed, why));
     match item.kind {
         Kind::MissingValue(_) => return Err(refuse(word, ExitCode::BadArguments, "lacks its value")),
+        _ if item.names_response_file() => return refused("names a response file"),
         Kind::Input => return check_input(word),
         Kind::Known(..) | Kind::Unknown => {}
     }
@@ -118,7 +119,8 @@ fn check_input(word: &OsStr) -> Result<(), Refusal> {
     let bytes = word.as_bytes();
     match bytes {
         b"-" => refused("reads the source from standard input"),
-        _ if bytes.starts_with(b"@") => refused("names a response file"),
+        // gcc hands the name on by itself: `-dumpbase @x.c`.
+        _ if basename(word).as_bytes().starts_with(b"@") => refused("makes gcc look for a response file"),
         _ if bytes.ends_with(b".s") || bytes.ends_with(b".S") => refused("is assembler source"),
         _ if is_source(word) && is_probe(word) => refused("is a configure script's probe"),
         _ => Ok(()),
@@ -306,6 +308,13 @@ mod tests {
             ("gcc -c a.c -wrapper sh,-c", DistccFailed, "-wrapper runs"),
             ("gcc -c a.c -Wp,-M,x", DistccFailed, "-M asks"),
             ("gcc -c a.c @x", DistccFailed, "@x names"),
+            ("gcc -c a.c --param @x", DistccFailed, "--param names"),
+            ("gcc -c a.c -D @x", DistccFailed, "-D names"),
+            ("gcc -c a.c -D@x", DistccFailed, "-D@x names"),
+            ("gcc -c a.c -imacros@x", DistccFailed, "-imacros@x names"),
+            ("gcc -c a.c -Wp,-U,@x", DistccFailed, "-U names"),
+            ("clang -c a.c -Xclang @x", DistccFailed, "-Xclang names"),
+            ("gcc -c d/@x.c", DistccFailed, "d/@x.c makes"),
             ("gcc -c a.c -Wa,@x", DistccFailed, "-Wa,@x names"),
             ("gcc -c a.c -Wa,-a=x", DistccFailed, "-Wa,-a=x lets"),
             ("gcc -c a.c -Wa,-MD,x", DistccFailed, "-Wa,-MD,x lets"),
