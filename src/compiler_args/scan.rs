@@ -169,7 +169,7 @@ fn distributable(mut argv: Vec<OsString>) -> Result<Compile, Reason> {
         dependencies: survey.dependencies,
     };
     match compile.plain_command(Family::Gcc, TextForm::Expanded) {
-        Err(reason @ Reason::OldServer(_)) => Err(reason),
+        Err(reason @ (Reason::OldServer(_) | Reason::Server(_))) => Err(reason),
         _ => Ok(compile),
     }
 }
@@ -177,6 +177,9 @@ fn distributable(mut argv: Vec<OsString>) -> Result<Compile, Reason> {
 fn check_output(output: OsString) -> Result<OsString, Reason> {
     if output == "-" {
         return Err(Reason::OutputToStdout);
+    }
+    if output.is_empty() {
+        return Err(Reason::option("-o".as_ref(), "names no file"));
     }
     if suffix(&output).is_some_and(|suffix| suffix == ".gch" || suffix == ".pch") {
         return Err(Reason::option(&output, "is a precompiled header"));
@@ -324,6 +327,12 @@ mod tests {
     }
 
     #[test]
+    fn an_output_without_a_name_is_for_the_compiler_to_refuse() {
+        let command = ["gcc", "-c", "a.c", "-o", ""].map(OsString::from);
+        assert!(matches!(scan(&command), Ok(Verdict::Local(_))));
+    }
+
+    #[test]
     fn a_compilers_name_is_needed() {
         assert_eq!(scan(&[]), Err(ScanError::Empty));
         assert_eq!(scan(&["".into(), "-c".into(), "a.c".into()]), Err(ScanError::Empty));
@@ -417,6 +426,7 @@ mod tests {
             ("gcc -c conftest.c", "conftest.c is a configure script's probe"),
             ("gcc -c x/tmp.conftest.c", "x/tmp.conftest.c is a configure"),
             ("gcc -c .c", "no output is named"),
+            ("clang -c a.c -mllvm -info-output-file=x", "servers refuse it: -mllvm names a file to write"),
             ("gcc -c a.c @x", "@x names a response file"),
             ("gcc -c a.c --param @x", "--param names a response file"),
             ("gcc -c a.c -D@x", "-D@x names a response file"),
