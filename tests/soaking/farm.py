@@ -13,7 +13,9 @@ import time
 
 SYSTEM_PATH = "/usr/bin:/bin"
 COMPILERS = ("gcc", "g++", "cc", "c++", "clang", "clang++", "x86_64-linux-gnu-gcc", "x86_64-linux-gnu-g++")
-APPLETS = ("distccd", "pump", "include_server", "lsdistcc")
+APPLETS = ("pump", "include_server", "lsdistcc")
+# The file that daemons are started from: no pkill by name is meant for them.
+SERVER = "soaked-server"
 START_SECONDS_MAX = 20
 STOP_SECONDS_MAX = 15
 TEMPORARY_MEBIBYTES = 48
@@ -33,6 +35,7 @@ class Farm:
         for name in ("bin", "lib/distcc", "out", "distcc", "tmp", "tmp-old", "home"):
             os.makedirs(f"{work}/{name}")
         shutil.copy(binary, f"{self.bin}/distcc")
+        os.link(f"{self.bin}/distcc", f"{self.bin}/{SERVER}")
         for name in APPLETS:
             os.symlink("distcc", f"{self.bin}/{name}")
         for name in COMPILERS:
@@ -100,7 +103,8 @@ class Daemon:
         said = os.path.getsize(self.log)
         with open(self.log, "a") as log:
             self.process = subprocess.Popen(
-                [f"{self.farm.bin}/distccd", *words], env=environment, stdin=subprocess.DEVNULL, stderr=log, cwd="/"
+                ["distccd", *words], executable=f"{self.farm.bin}/{SERVER}", env=environment, cwd="/",
+                stdin=subprocess.DEVNULL, stderr=log,
             )
         self.starts += 1
         until = time.monotonic() + START_SECONDS_MAX

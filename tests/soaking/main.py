@@ -123,14 +123,17 @@ def soak(chosen, work_directory):
         crew = Crew(farm, relay, commands, expected, clients, chosen)
         injector, watch = Injector(farm, chosen.seed, pace), Watch(farm)
         say(f"soak: seed {chosen.seed}: {chosen.jobs} jobs of {len(commands)} commands, {chosen.workers} at once")
-        began = said = time.monotonic()
+        began, reports, told = time.monotonic(), 0, 0
         for each in (watch, injector, crew):
             each.start()
         while crew.is_working():
             time.sleep(0.2)
-            if time.monotonic() > said + REPORT_SECONDS:
-                said = time.monotonic()
-                say(f"  {said - began:5.0f} s: {crew.done} jobs, {len(crew.wrong)} wrong")
+            for problem in crew.wrong[told:]:
+                say(f"WRONG {problem}")
+                told += 1
+            if time.monotonic() - began > (reports + 1) * REPORT_SECONDS:
+                reports += 1
+                say(f"  {time.monotonic() - began:5.0f} s: {crew.done} jobs, {len(crew.wrong)} wrong")
         seconds = time.monotonic() - began
         injector.stop()
         watch.stop()
