@@ -160,21 +160,33 @@ fn stir(members: &[(Manner, TcpStream)], server: SocketAddr, is_over: &AtomicBoo
     }
 }
 
-/// Jobs a second that honest clients get done, each of which must be right.
-fn throughput(server: SocketAddr, request: &[u8], is_right: fn(&[u8]) -> bool) -> f64 {
-    let (began, done) = (Instant::now(), Mutex::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..HONEST {
-            scope.spawn(|| {
-                while began.elapsed() < PHASE {
-                    let reply = ask(server, request).unwrap_or_else(|error| panic!("an honest job: {error}"));
-                    assert!(reply.status == 0 && is_right(&reply.object), "an honest job: {}", reply.stderr);
-                    *done.lock().unwrap() += 1;
-                }
-            });
-        }
-    });
-    f64::from(done.into_inner().unwrap()) / began.elapsed().as_secs_f64()
+/// What honest clients ask for.
+struct Job {
+    compiler: &'static str,
+    request: Vec<u8>,
+    /// How the object begins.
+    object: &'static [u8],
+}
+
+impl Job {
+    /// Jobs a second that honest clients get done, each of which must be right.
+    fn throughput(&self, server: SocketAddr) -> f64 {
+        let (began, done) = (Instant::now(), Mutex::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..HONEST {
+                scope.spawn(|| {
+                    while began.elapsed() < PHASE {
+                        let reply = ask(server, &self.request)
+                            .unwrap_or_else(|error| panic!("an honest job: {error}"));
+                        let is_right = reply.status == 0 && reply.object.starts_with(self.object);
+                        assert!(is_right, "an honest job: {}", reply.stderr);
+                        *done.lock().unwrap() += 1;
+                    }
+                });
+            }
+        });
+        f64::from(done.into_inner().unwrap()) / began.elapsed().as_secs_f64()
+    }
 }
 
 /// What the daemon holds: memory of its own in kB, and descriptors.
@@ -200,24 +212,24 @@ fn honest_clients_are_served_in_a_crowd() {
     let options = ["--allow", "127.0.0.0/8", "--log-level", "notice"];
     let builder = place.daemon().args(options).jobs(4).env("DISTCC_TCP_DEFER_ACCEPT", "0");
     let daemon = Daemon::start(builder);
-    let fake = job("printf honest >$out");
-    let real = request(1, &["gcc", "-c", "a.c", "-o", "a.o"], b"int f(int a) { return a + 1; }\n");
-    let jobs: [(&str, &[u8], fn(&[u8]) -> bool); 2] = [
-        ("a script", &fake, |object| object == b"honest"),
-        ("gcc", &real, |object| object.starts_with(b"\x7fELF")),
+    let script = job("printf honest >$out");
+    let text = b"int f(int a) { return a + 1; }\n";
+    let real = request(1, &["gcc", "-c", "a.c", "-o", "a.o"], text);
+    let jobs = [
+        Job { compiler: "a script", request: script.clone(), object: b"honest" },
+        Job { compiler: "gcc", request: real, object: b"\x7fELF" },
     ];
-    for (_, request, is_right) in jobs {
-        throughput(daemon.address, request, is_right);
-    }
+    // The first ones make it ready for more.
+    jobs.iter().for_each(|job| drop(job.throughput(daemon.address)));
     let before = held(&daemon);
     let mut ratios = [Vec::new(), Vec::new()];
     for _ in 0..PHASES {
-        let alone = jobs.map(|(_, request, is_right)| throughput(daemon.address, request, is_right));
+        let alone = jobs.each_ref().map(|job| job.throughput(daemon.address));
         let crowd = Crowd::gather(daemon.address);
         wait_until("a daemon with a crowd", || held(&daemon).1 > CROWD);
         // Queued after the jobs of those who never read.
-        daemon.ask(&fake).unwrap();
-        let crowded = jobs.map(|(_, request, is_right)| throughput(daemon.address, request, is_right));
+        daemon.ask(&script).unwrap();
+        let crowded = jobs.each_ref().map(|job| job.throughput(daemon.address));
         let members = crowd.stop();
         let open = members.iter().filter(|(_, stream)| is_open(stream)).count();
         assert!(open > CROWD * 9 / 10, "only {open} of {CROWD} connections lasted: that is no crowd");
@@ -225,10 +237,10 @@ fn honest_clients_are_served_in_a_crowd() {
         wait_until("the crowd's descriptors closed", || held(&daemon).1 <= before.1);
         (0..jobs.len()).for_each(|index| ratios[index].push(alone[index] / crowded[index]));
     }
-    for ((name, ..), mut ratios) in jobs.into_iter().zip(ratios) {
+    for (Job { compiler, .. }, mut ratios) in jobs.iter().zip(ratios) {
         ratios.sort_by(f64::total_cmp);
-        eprintln!("jobs with {name}: {:.2} times as long in a crowd of {CROWD}", ratios[PHASES / 2]);
-        assert!(ratios[PHASES / 2] < SLOWER_MAX, "jobs with {name} take {ratios:.2?} times as long");
+        eprintln!("jobs with {compiler}: {:.2} times as long in a crowd of {CROWD}", ratios[PHASES / 2]);
+        assert!(ratios[PHASES / 2] < SLOWER_MAX, "jobs with {compiler} take {ratios:.2?} times as long");
     }
     let after = held(&daemon);
     assert!(after.0 < before.0 + KEPT_KILOBYTES_MAX, "{before:?} kB and descriptors before, {after:?} after");
