@@ -68,6 +68,9 @@ struct Options {
     /// end a compiler that runs longer (default: never)
     #[argh(option, arg_name = "secs")]
     job_lifetime: Vec<i64>,
+    /// disk for sources that wait (default: half, or 8192)
+    #[argh(option, arg_name = "mib")]
+    spool: Vec<u64>,
     /// end the server after so many seconds (for tests)
     #[argh(option, arg_name = "secs")]
     lifetime: Vec<u32>,
@@ -252,6 +255,7 @@ fn configure(mut options: Options, stdin_is_socket: bool) -> Result<Config, Exit
             .and_then(|seconds| u64::try_from(seconds).ok())
             .filter(|s| *s > 0)
             .map(Duration::from_secs),
+        spool_bytes: options.spool.pop().map(|mebibytes| mebibytes.saturating_mul(1 << 20)),
         lifetime: options.lifetime.pop().filter(|seconds| *seconds > 0),
         nice: options.nice.pop().unwrap_or(NICE_DEFAULT),
         oom_score_adjustment: options.oom_score_adj.pop(),

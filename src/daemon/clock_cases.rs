@@ -4,11 +4,12 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use crate::daemon::allowance::Pools;
 use crate::daemon::compilers::{Compilers, Policy};
 use crate::daemon::connection::{Connection, Context, Event, Limits, Next};
 use crate::daemon::exposures::Exposures;
 use crate::daemon::job::{PumpEnvironments, Workshop};
-use crate::daemon::memory::Memory;
+use crate::daemon::patron::Origin;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::system_headers::SystemHeaders;
 use crate::daemon::unpacked::KnownMaps;
@@ -33,15 +34,14 @@ impl Trickle {
     fn new(denied: Option<Refusal>) -> Trickle {
         let now = Instant::now();
         Trickle {
-            connection: Connection::new("peer".into(), denied, &LIMITS, now),
+            connection: Connection::new("peer".into(), Origin::Only, denied, &LIMITS, now),
             workshop: Workshop {
                 compilers: Compilers::new(Policy::Anything, "/bin".into()),
                 temporary: std::env::temp_dir(),
                 save_temps: false,
                 environment: Environment::default(),
                 pump_environments: PumpEnvironments::default(),
-                memory: Memory::new(1 << 20),
-                trees: Memory::new(1 << 20),
+                pools: Pools::new(1 << 20, 1 << 20, 1 << 20),
                 exposures: Exposures::new(Exposure::of_this_machine()),
                 confines: false,
                 system_headers: SystemHeaders::default(),
@@ -66,7 +66,10 @@ impl Trickle {
 
     /// The connection so far; what follows is on a new one.
     fn leave(&mut self) -> Connection {
-        std::mem::replace(&mut self.connection, Connection::new("peer".into(), None, &LIMITS, self.now))
+        std::mem::replace(
+            &mut self.connection,
+            Connection::new("peer".into(), Origin::Only, None, &LIMITS, self.now),
+        )
     }
 
     /// Sends a piece of `head` at each interval, then single bytes, until the deadline is nearer than the next

@@ -53,6 +53,8 @@ pub struct Config {
     pub jobs: usize,
     /// `--job-lifetime`.
     pub job_lifetime: Option<Duration>,
+    /// `--spool`, in bytes; if not given it depends on the disk.
+    pub spool_bytes: Option<u64>,
     /// `--lifetime`, in seconds.
     pub lifetime: Option<u32>,
     /// `--nice`.

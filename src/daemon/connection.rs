@@ -12,8 +12,9 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
+use crate::daemon::allowance::Share;
 use crate::daemon::job::{Job, Remains, RunningJob, Workshop};
-use crate::daemon::memory::Share;
+use crate::daemon::patron::{Origin, Patron};
 use crate::daemon::receiving::{Receiving, Rejection, Request};
 use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::{Reply, Sent};
@@ -96,6 +97,7 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Connection {
     peer: String,
+    patron: Patron,
     version: Version,
     state: State,
     began: Instant,
@@ -147,9 +149,16 @@ enum Cut {
 
 impl Connection {
     /// A connection that was just made. `denied` answers whatever it asks.
-    pub fn new(peer: String, denied: Option<Refusal>, limits: &Limits, now: Instant) -> Connection {
+    pub fn new(
+        peer: String,
+        origin: Origin,
+        denied: Option<Refusal>,
+        limits: &Limits,
+        now: Instant,
+    ) -> Connection {
+        let patron = Patron::new(origin);
         let transfer_end = now + if denied.is_some() { DENIED_TIME_MAX } else { TRANSFER_TIME_MAX };
-        let receiving = Box::new(Receiving::new(denied));
+        let receiving = Box::new(Receiving::new(patron.clone(), denied));
         Connection {
             peer,
             version: Version::PLAIN,
@@ -158,7 +167,8 @@ impl Connection {
             deadline: transfer_end.min(now + limits.silence),
             transfer_end,
             received: 0,
-            memory: Share::default(),
+            memory: Share::of(&patron),
+            patron,
             remains: None,
             summary: Summary::default(),
         }
@@ -204,10 +214,11 @@ impl Connection {
                 Next::Stage(Work::Launch(job))
             }
             (State::Launching { cut_short }, Event::Staged(Staged::Launched(result))) => {
-                self.launched(result, cut_short, context)
+                self.launched(*result, cut_short, context)
             }
             (State::Launching { .. }, Event::HungUp) => {
-                // It is on a thread: the compiler is ended as soon as it is known.
+                // It is on a thread: it comes to an end soon, and its compiler as soon as that is known.
+                self.patron.leave();
                 self.state = State::Launching { cut_short: Some(Cut::Disconnected) };
                 Next::Wait
             }
@@ -410,8 +421,10 @@ impl Connection {
     /// The reply is made.
     fn packed(&mut self, reply: io::Result<Reply>, context: &mut Context<'_>) -> Next {
         let reply = reply.and_then(|reply| {
-            let fits = self.memory.grow_to(reply.memory(), &context.workshop.memory);
-            if fits { Ok(reply) } else { Err(io::ErrorKind::OutOfMemory.into()) }
+            match self.memory.grow_to(reply.memory(), &context.workshop.pools.memory) {
+                Ok(()) => Ok(reply),
+                Err(shortage) => Err(io::Error::new(io::ErrorKind::OutOfMemory, shortage.to_string())),
+            }
         });
         match reply {
             Ok(reply) => {
@@ -526,7 +539,10 @@ impl Connection {
                 running.kill();
                 cut_short.get_or_insert(Cut::Disconnected);
             }
-            State::Launching { cut_short } => *cut_short = Some(Cut::Disconnected),
+            State::Launching { cut_short } => {
+                self.patron.leave();
+                *cut_short = Some(Cut::Disconnected);
+            }
             _ => {}
         }
     }
@@ -539,5 +555,11 @@ impl Connection {
     /// Writes the line that statistics scripts read.
     pub fn log_summary(&self, now: Instant) {
         self.summary.log(&self.peer, now.duration_since(self.began));
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.patron.leave();
     }
 }

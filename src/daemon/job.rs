@@ -9,10 +9,10 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::compiler_args::{self, ServerCompile};
+use crate::daemon::allowance::Pools;
 use crate::daemon::compilers::{Compilers, Program};
 use crate::daemon::exposures::Exposures;
 use crate::daemon::file_set::Buffers;
-use crate::daemon::memory::Memory;
 use crate::daemon::plain_job::{JobFiles, PlainJob};
 use crate::daemon::pump_job::{Harvest, PumpJob};
 use crate::daemon::refusal::Refusal;
@@ -38,9 +38,7 @@ pub struct Workshop {
     /// That of compilers of a client's own files, with and without variables from the client.
     pub pump_environments: PumpEnvironments,
     /// What clients may make the server hold.
-    pub memory: Memory,
-    /// What the unpacked files of jobs may take.
-    pub trees: Memory,
+    pub pools: Pools,
     /// What of this machine confined compilers see.
     pub exposures: Exposures,
     /// Whether compilers can be confined here. Without it, clients' files are unpacked below a private directory.

@@ -24,8 +24,9 @@ pub mod file_set;
 pub mod surroundings;
 pub mod system_headers;
 
+pub mod allowance;
 pub mod graves;
-pub mod memory;
+pub mod patron;
 pub mod reply;
 pub mod staging;
 pub mod summary;

@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::daemon::allowance::{MEMORY_BYTES, Pools};
 use crate::daemon::compilers::{self, Compilers, Policy};
 use crate::daemon::config::{Config, LogTarget, Mode};
 use crate::daemon::connection::Limits;
 use crate::daemon::exposures::Exposures;
 use crate::daemon::file_set::UNPACKED_BYTES_MAX;
 use crate::daemon::job::{PumpEnvironments, Workshop};
-use crate::daemon::memory::{Memory, SHARED_BYTES_MAX};
 use crate::daemon::server::{Ended, Server, Service, bound_address};
 use crate::daemon::surroundings::{self, Kept};
 use crate::daemon::system_headers::SystemHeaders;
@@ -29,7 +29,7 @@ use crate::sys::child::Environment;
 use crate::sys::confinement;
 use crate::sys::exposure::Exposure;
 use crate::sys::process::{self, Fork, User};
-use crate::sys::{net, signal};
+use crate::sys::{net, signal, temp};
 use crate::{log_error, log_info, log_notice, log_warning};
 
 /// Users tried, in order, when root starts the daemon without `--user`: upstream's name, Debian's, anybody's.
@@ -40,6 +40,11 @@ const MASQUERADE_DIRECTORIES: [&str; 2] = ["/usr/lib/distcc", "/usr/local/lib/di
 /// What the unpacked files of each job may take in memory, on average, in bytes: three times what a large C++ source
 /// needs. One more may be as large as a job may be at all.
 const TREE_BYTES_EACH: u64 = 64 << 20;
+
+/// The default of `--spool`, unless the disk has less: eight requests of the largest size.
+const SPOOL_BYTES_MAX: u64 = 8 << 30;
+/// What it leaves of a smaller disk to everybody else: a half.
+const SPOOL_PART: u64 = 2;
 
 /// The longest `--job-lifetime` that is not for ever: a clock cannot count all the seconds that may be written.
 const JOB_LIFETIME_MAX: Duration = Duration::from_secs(u32::MAX as u64);
@@ -205,8 +210,7 @@ fn service(config: &Config, policy: Policy) -> Service {
             with_language: surroundings::harmless(&environment, kept, false),
         },
         environment,
-        memory: Memory::new(SHARED_BYTES_MAX),
-        trees: Memory::new(trees),
+        pools: Pools::new(MEMORY_BYTES, trees.max(2 * UNPACKED_BYTES_MAX), spool_bytes(config)),
         exposures: Exposures::new(exposure),
         confines,
         system_headers: SystemHeaders::default(),
@@ -222,6 +226,18 @@ fn service(config: &Config, policy: Policy) -> Service {
         jobs: config.jobs,
         reopen_log,
     }
+}
+
+/// What sources and files that wait may take of TMPDIR's disk, in bytes.
+fn spool_bytes(config: &Config) -> u64 {
+    let temporary = &config.environment.temporary;
+    config.spool_bytes.unwrap_or_else(|| {
+        let free = temp::free_bytes(temporary).unwrap_or_else(|error| {
+            log_warning!("ask for the room in {}: {error}", temporary.display());
+            u64::MAX
+        });
+        SPOOL_BYTES_MAX.min(free / SPOOL_PART)
+    })
 }
 
 /// Whether compilers of pump jobs can be confined. Says so if not: it costs fidelity, and a wall.

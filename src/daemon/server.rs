@@ -16,6 +16,7 @@ use crate::daemon::client::{Client, Watch};
 use crate::daemon::connection::{Connection, Context, Event, Limits, Next};
 use crate::daemon::job::Workshop;
 use crate::daemon::listeners::Listeners;
+use crate::daemon::patron::Origin;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::staging::{Staged, Staging, Tools};
 use crate::daemon::workers::{ConnectionId, Workers};
@@ -135,9 +136,10 @@ impl Server {
             Some(None) => ("LOCALSOCKET".to_string(), None),
             Some(Some(address)) => (peer_name(address), self.denied(address.ip())),
         };
+        let origin = Origin::Only;
         net::set_nonblocking(reader.as_fd())?;
         net::set_nonblocking(writer.as_fd())?;
-        let connection = Connection::new(peer, denied, &self.service.limits, now);
+        let connection = Connection::new(peer, origin, denied, &self.service.limits, now);
         let id = self.add_client(Client::new(connection, reader, Some(writer)));
         self.watch(id, Watch::Input)?;
         self.read_from(id);
@@ -209,7 +211,8 @@ impl Server {
             log_info!("connection from {}", peer_name(address));
             let denied = self.denied(address.ip());
             let now = Instant::now();
-            let connection = Connection::new(peer_name(address), denied, &self.service.limits, now);
+            let origin = Origin::of(address.ip());
+            let connection = Connection::new(peer_name(address), origin, denied, &self.service.limits, now);
             let id = self.add_client(Client::new(connection, stream.into(), None));
             self.read_from(id);
         }

@@ -3,7 +3,6 @@
 //! loop" in docs/design-notes.md for the sum.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +19,7 @@ use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::{Output, Reply};
 use crate::daemon::system_headers::Question;
 use crate::daemon::workers::ConnectionId;
-use crate::exit_code::{ExitCode, WaitStatus};
+use crate::exit_code::WaitStatus;
 use crate::protocol::limits::BODIES_BYTES_MAX;
 use crate::protocol::lzo::{self, Compressor};
 use crate::protocol::{ProtocolError, Version};
@@ -65,7 +64,7 @@ pub enum Staged {
     /// The headers are the same, or not.
     Compared(Result<(), Refusal>),
     /// The compiler runs, or not.
-    Launched(Result<RunningJob, Refusal>),
+    Launched(Box<Result<RunningJob, Refusal>>),
     /// The reply is ready to be sent.
     Packed(io::Result<Reply>),
 }
@@ -91,14 +90,12 @@ impl Work {
 
     fn run(self, workshop: &Workshop, tools: &mut Tools) -> Staged {
         match self {
-            Work::Unpack(Source { job, file, .. }) => {
-                Staged::Unpacked(unpack(file).map(|()| Job::Plain(job)))
-            }
+            Work::Unpack(source) => Staged::Unpacked(unpack(source, workshop)),
             Work::Compare(question) => {
                 let exposure = workshop.exposures.of(&question.program);
                 Staged::Compared(workshop.system_headers.compare(question, &exposure))
             }
-            Work::Launch(job) => Staged::Launched(job.launch(workshop, &mut tools.buffers)),
+            Work::Launch(job) => Staged::Launched(Box::new(job.launch(workshop, &mut tools.buffers))),
             Work::Pack { version, status, output } => {
                 Staged::Packed(Reply::finished(version, status, output, &mut tools.compressor))
             }
@@ -106,17 +103,22 @@ impl Work {
     }
 }
 
-fn unpack(mut file: File) -> Result<(), Refusal> {
-    let no_room = |what, error: io::Error| {
-        Refusal::new(ExitCode::IoError, format!("{what} a temporary file on the server: {error}"))
-    };
+fn unpack(source: Source, workshop: &Workshop) -> Result<Job, Refusal> {
+    let Source { mut job, mut file, bytes, patron: _ } = source;
     let mut compressed = Vec::new();
-    file.rewind().and_then(|()| file.read_to_end(&mut compressed)).map_err(|error| no_room("read", error))?;
+    file.rewind()
+        .and_then(|()| file.read_to_end(&mut compressed))
+        .map_err(|error| Refusal::temporary_file("read", &error))?;
     let source = lzo::decompress(&compressed, SOURCE_BYTES_MAX).map_err(|error| {
         let text = format!("bad request: the source: {error}");
         Refusal::new(ProtocolError::from(error).exit_code(), text)
     })?;
-    file.set_len(0).and_then(|()| file.write_all_at(&source, 0)).map_err(|error| no_room("write", error))
+    // It takes the place of what came.
+    job.spool((source.len() as u64).saturating_sub(u64::from(bytes)), &workshop.pools.spool)?;
+    file.set_len(0)
+        .and_then(|()| file.write_all_at(&source, 0))
+        .map_err(|error| Refusal::temporary_file("write", &error))?;
+    Ok(Job::Plain(job))
 }
 
 /// A piece of work that waits for a thread, unless it was taken back.
