@@ -24,6 +24,9 @@ use crate::protocol::peer_text::one_line;
 use crate::sys::child::{Child, Environment, Signal};
 use crate::sys::temp;
 
+/// How much is kept of the messages of a compiler that was ended, in bytes: thousands of lines.
+const MESSAGES_KEPT_BYTES: u64 = 1 << 20;
+
 /// What every job on this server has in common.
 #[derive(Debug)]
 pub struct Workshop {
@@ -184,8 +187,20 @@ impl RunningJob {
         self.child.signal(Signal::Kill);
     }
 
-    /// Adds a line of ours to the compiler's diagnostics.
+    /// How long the longer of its two outputs is, in bytes.
+    pub fn messages_bytes(&self) -> u64 {
+        let lengths = [&self.stdout, &self.stderr].map(|file| file.metadata().map_or(0, |found| found.len()));
+        lengths.into_iter().max().unwrap_or(0)
+    }
+
+    /// Adds a line of ours to the diagnostics of a compiler that was ended. Of what is too long for anybody to read,
+    /// the beginning stays.
     pub fn add_diagnostic(&mut self, text: &str) -> io::Result<()> {
+        for file in [&self.stdout, &self.stderr] {
+            if file.metadata()?.len() > MESSAGES_KEPT_BYTES {
+                file.set_len(MESSAGES_KEPT_BYTES)?;
+            }
+        }
         self.stderr.seek(SeekFrom::End(0))?;
         self.stderr.write_all(text.as_bytes())
     }

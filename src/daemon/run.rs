@@ -29,6 +29,7 @@ use crate::sys::child::Environment;
 use crate::sys::confinement;
 use crate::sys::exposure::Exposure;
 use crate::sys::process::{self, Fork, User};
+use crate::sys::process_tree;
 use crate::sys::{net, signal, temp};
 use crate::{log_error, log_info, log_notice, log_warning};
 
@@ -45,6 +46,9 @@ const TREE_BYTES_EACH: u64 = 64 << 20;
 const SPOOL_BYTES_MAX: u64 = 8 << 30;
 /// What it leaves of a smaller disk to everybody else: a half.
 const SPOOL_PART: u64 = 2;
+
+/// The least that the processes of a job may have together, in bytes, else half of the machine's memory.
+const JOB_MEMORY_MIN: u64 = 1 << 30;
 
 /// The longest `--job-lifetime` that is not for ever: a clock cannot count all the seconds that may be written.
 const JOB_LIFETIME_MAX: Duration = Duration::from_secs(u32::MAX as u64);
@@ -221,9 +225,13 @@ fn service(config: &Config, policy: Policy) -> Service {
         limits: Limits {
             silence: config.environment.io_timeout,
             job_lifetime: config.job_lifetime.map(|time| time.min(JOB_LIFETIME_MAX)),
+            job_memory: Some((process_tree::memory_of_machine() / 2).max(JOB_MEMORY_MIN)),
         },
         access: config.access.clone(),
         jobs: config.jobs,
+        connections: config.connections,
+        connections_each: config.connections_each,
+        queue: config.queue,
         reopen_log,
     }
 }

@@ -184,6 +184,17 @@ impl Staging {
         }
     }
 
+    /// Ends the threads, and returns what was done and not fetched; what was not begun is dropped.
+    pub fn finish(&mut self) -> Vec<Staged> {
+        self.is_ending.store(true, Ordering::Relaxed);
+        self.queue = None;
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        self.waiting.clear();
+        self.done.try_iter().map(|(_, staged)| staged).collect()
+    }
+
     fn start_threads(&mut self) {
         let (queue, work) = mpsc::channel::<Todo>();
         let work = Arc::new(Mutex::new(work));
@@ -204,11 +215,7 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        self.is_ending.store(true, Ordering::Relaxed);
-        self.queue = None;
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
+        self.finish();
     }
 }
 
