@@ -14,7 +14,7 @@ use crate::client::source::Source;
 use crate::client::transport::Connection;
 use crate::exit_code::WaitStatus;
 use crate::protocol::limits::{self, ResponseLimits};
-use crate::protocol::lzo::{self, Compressor};
+use crate::protocol::lzo::{self, Compressor, LzoError};
 use crate::protocol::packet::HEADER_BYTES;
 use crate::protocol::request;
 use crate::protocol::response::{BodyKind, ResponseDecoder, ResponseEvent};
@@ -44,6 +44,12 @@ pub enum ConversationError {
     Here(String),
     /// The source is larger than the protocol can carry.
     TooLarge(u64),
+}
+
+impl From<LzoError> for ConversationError {
+    fn from(error: LzoError) -> ConversationError {
+        ConversationError::Protocol(ProtocolError::Lzo(error))
+    }
 }
 
 impl fmt::Display for ConversationError {
@@ -287,11 +293,10 @@ impl<'a> Receiver<'a> {
                     // A body may be as long when unpacked as a plain one may be.
                     let limit = match self.current {
                         Some(BodyKind::Object) => limits::OBJECT_BYTES_MAX,
+                        Some(BodyKind::Dependencies) => limits::DEPENDENCIES_BYTES_MAX,
                         _ => limits::MESSAGES_BYTES_MAX,
                     };
-                    let bytes = lzo::decompress(&packed, limit as usize)
-                        .map_err(|error| ConversationError::Protocol(ProtocolError::Lzo(error)))?;
-                    self.put(&bytes)?;
+                    lzo::decompress_to(&packed, limit as usize, |piece| self.put(piece))?;
                 }
                 self.current = None;
             }

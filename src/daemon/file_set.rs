@@ -463,6 +463,35 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_unpacked_for_a_client_that_has_left() {
+        let patron = Patron::default();
+        let mut files = FileSet::new(patron.clone());
+        add(&mut files, "/a", b"int a;", &pools(1 << 20)).unwrap();
+        patron.leave();
+        let dir = directory();
+        let refusal = unpack(&files, dir.path(), Links::AsSent, &pools(1 << 20).trees).unwrap_err();
+        assert!(refusal.reason.contains("has left"), "{refusal}");
+        assert!(!dir.path().join("a").exists());
+    }
+
+    #[test]
+    fn what_goes_to_the_disk_is_counted() {
+        let pools = Pools::new(0, 0, 1 << 20);
+        let mut files = FileSet::new(Patron::default());
+        files.begin_file(b"/a", 3 << 20, &pools).unwrap();
+        let mut append =
+            |kibibytes: usize| files.append(&vec![b'x'; kibibytes << 10], &std::env::temp_dir(), &pools);
+        append(64).unwrap();
+        append(1024).unwrap();
+        let refusal = append(1).unwrap_err();
+        assert!(refusal.reason.contains("--spool"), "{refusal}");
+        drop(files);
+        let mut files = FileSet::new(Patron::default());
+        files.begin_file(b"/a", 1 << 20, &pools).unwrap();
+        files.append(&vec![b'x'; 1 << 20], &std::env::temp_dir(), &pools).unwrap();
+    }
+
+    #[test]
     fn names_that_are_none_are_refused() {
         let memory = pools(1 << 30);
         for name in ["a", "", "../a", "/a/../../b", "/..", "/a/.."] {

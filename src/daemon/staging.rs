@@ -3,8 +3,7 @@
 //! loop" in docs/design-notes.md for the sum.
 
 use std::collections::HashMap;
-use std::io::{self, Read, Seek};
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read, Seek, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,9 +18,9 @@ use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::{Output, Reply};
 use crate::daemon::system_headers::Question;
 use crate::daemon::workers::ConnectionId;
-use crate::exit_code::WaitStatus;
+use crate::exit_code::{ExitCode, WaitStatus};
 use crate::protocol::limits::BODIES_BYTES_MAX;
-use crate::protocol::lzo::{self, Compressor};
+use crate::protocol::lzo::{self, Compressor, LzoError};
 use crate::protocol::{ProtocolError, Version};
 use crate::{log_error, log_warning};
 
@@ -33,7 +32,7 @@ const THREADS_MIN: usize = 2;
 /// jobs take 25 ms, and C sources take more.
 const PROCESSORS_EACH: usize = 8;
 
-/// The largest source after unpacking, in bytes: what an uncompressed one may have. It is unpacked in memory.
+/// The largest source after unpacking, in bytes: what an uncompressed one may have.
 const SOURCE_BYTES_MAX: usize = BODIES_BYTES_MAX as usize;
 
 /// A piece of work.
@@ -104,21 +103,36 @@ impl Work {
 }
 
 fn unpack(source: Source, workshop: &Workshop) -> Result<Job, Refusal> {
-    let Source { mut job, mut file, bytes, patron: _ } = source;
+    let Source { mut job, mut file, bytes, patron } = source;
     let mut compressed = Vec::new();
     file.rewind()
         .and_then(|()| file.read_to_end(&mut compressed))
         .map_err(|error| Refusal::temporary_file("read", &error))?;
-    let source = lzo::decompress(&compressed, SOURCE_BYTES_MAX).map_err(|error| {
-        let text = format!("bad request: the source: {error}");
-        Refusal::new(ProtocolError::from(error).exit_code(), text)
-    })?;
-    // It takes the place of what came.
-    job.spool((source.len() as u64).saturating_sub(u64::from(bytes)), &workshop.pools.spool)?;
-    file.set_len(0)
-        .and_then(|()| file.write_all_at(&source, 0))
-        .map_err(|error| Refusal::temporary_file("write", &error))?;
+    let cannot_write = |error: io::Error| Fault(Refusal::temporary_file("write", &error));
+    file.rewind().and_then(|()| file.set_len(0)).map_err(|error| cannot_write(error).0)?;
+    // It takes the place of what came, which is counted already.
+    let mut counted = u64::from(bytes);
+    lzo::decompress_to(&compressed, SOURCE_BYTES_MAX, |piece| {
+        if patron.has_left() {
+            return Err(Fault(Refusal::new(ExitCode::IoError, "the client has left")));
+        }
+        let more = (piece.len() as u64).saturating_sub(counted);
+        counted -= piece.len() as u64 - more;
+        job.spool(more, &workshop.pools.spool).map_err(Fault)?;
+        file.write_all(piece).map_err(cannot_write)
+    })
+    .map_err(|fault| fault.0)?;
     Ok(Job::Plain(job))
+}
+
+/// Why a source is not unpacked.
+struct Fault(Refusal);
+
+impl From<LzoError> for Fault {
+    fn from(error: LzoError) -> Fault {
+        let text = format!("bad request: the source: {error}");
+        Fault(Refusal::new(ProtocolError::from(error).exit_code(), text))
+    }
 }
 
 /// A piece of work that waits for a thread, unless it was taken back.
