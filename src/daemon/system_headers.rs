@@ -347,6 +347,17 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_looked_up_for_a_client_that_has_left() {
+        let machine = Machine::new();
+        let question = machine.question("x.h", [Some("one"), Some("two")]);
+        question.patron.leave();
+        let again = machine.question("x.h", [Some("one"), Some("two")]);
+        assert!(machine.headers.compare(question, &machine.exposure).is_err());
+        assert!(machine.headers.recall(&again, Instant::now()).is_none());
+        assert!(machine.headers.compare(again, &machine.exposure).is_ok());
+    }
+
+    #[test]
     fn special_files_are_neither_waited_for_nor_read() {
         let machine = Machine::new();
         let question = Question {

@@ -11,8 +11,8 @@ use crate::exit_code::ExitCode;
 use crate::protocol::limits::MESSAGES_BYTES_MAX;
 use crate::sys::process_tree::{self, Usage};
 
-/// How long a compiler runs before it is looked at, and how long it runs between two looks: 30 microseconds each, for a
-/// driver with its compiler.
+/// How long a compiler runs before it is looked at, and how long it runs between two looks: a tenth of a millisecond
+/// each, for a driver with its compiler and assembler.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Processes of one job: a driver, a compiler and an assembler, and what a wrapper or two may add.
 const PROCESSES_MAX: usize = 64;
