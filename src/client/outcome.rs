@@ -103,9 +103,10 @@ pub fn judge_reply(reply: Reply) -> Result<Reply, Fault> {
     Err(match code {
         // Its other compilers are as good as before.
         ExitCode::CompilerMissing => Fault::Unfit(code, text),
+        // It has more to do than it can; when this job is done elsewhere, it may have room for the next.
+        ExitCode::Busy => Fault::Unfit(code, text),
         // It would refuse everything from us, or it is in trouble.
         ExitCode::AccessDenied
-        | ExitCode::Busy
         | ExitCode::IoError
         | ExitCode::SetuidFailed
         | ExitCode::Gone

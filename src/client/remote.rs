@@ -56,6 +56,15 @@ pub enum ConversationError {
     TooLarge(u64),
 }
 
+impl From<LzoError> for ConversationError {
+    fn from(error: LzoError) -> ConversationError {
+        match error {
+            LzoError::NoMemory { .. } => ConversationError::Here(error.to_string()),
+            error => ConversationError::Protocol(ProtocolError::Lzo(error)),
+        }
+    }
+}
+
 impl fmt::Display for ConversationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -348,13 +357,10 @@ impl<'a> Receiver<'a> {
                     // A body may be as long when unpacked as a plain one may be.
                     let limit = match self.current {
                         Some(BodyKind::Object) => limits::OBJECT_BYTES_MAX,
+                        Some(BodyKind::Dependencies) => limits::DEPENDENCIES_BYTES_MAX,
                         _ => limits::MESSAGES_BYTES_MAX,
                     };
-                    let bytes = lzo::decompress(&packed, limit as usize).map_err(|error| match error {
-                        LzoError::NoMemory { .. } => ConversationError::Here(error.to_string()),
-                        error => ConversationError::Protocol(ProtocolError::Lzo(error)),
-                    })?;
-                    self.put(&bytes)?;
+                    lzo::decompress_to(&packed, limit as usize, |piece| self.put(piece))?;
                 }
                 self.current = None;
             }

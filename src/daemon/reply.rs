@@ -130,6 +130,11 @@ impl Reply {
         self.head.capacity() as u64
     }
 
+    /// How many bytes of it the descriptor has taken.
+    pub fn sent(&self) -> u64 {
+        self.head_sent as u64 + self.file.as_ref().map_or(0, |body| body.offset)
+    }
+
     /// Sends as much as the descriptor takes.
     pub fn send(&mut self, to: BorrowedFd<'_>) -> io::Result<Sent> {
         while self.head_sent < self.head.len() {

@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::daemon::allowance::{MEMORY_BYTES, Pools};
 use crate::daemon::compilers::{self, Compilers, Policy};
 use crate::daemon::config::{Config, LogTarget, Mode, SandboxMode};
 use crate::daemon::connection::Limits;
 use crate::daemon::exposures::Exposures;
 use crate::daemon::file_set::UNPACKED_BYTES_MAX;
 use crate::daemon::job::{DIRECTORY_PREFIX, Environments, Workshop};
-use crate::daemon::memory::{Memory, SHARED_BYTES_MAX};
 use crate::daemon::sandbox::{Allotment, Sandbox};
 use crate::daemon::server::{Ended, Server, Service, bound_address};
 use crate::daemon::surroundings::{self, Kept};
@@ -42,6 +42,11 @@ const MASQUERADE_DIRECTORIES: [&str; 2] = ["/usr/lib/distcc", "/usr/local/lib/di
 /// What the unpacked files of each job may take in memory, on average, in bytes: three times what a large C++ source
 /// needs. One more may be as large as a job may be at all.
 const TREE_BYTES_EACH: u64 = 64 << 20;
+
+/// The default of `--spool`, unless the disk has less: eight requests of the largest size.
+const SPOOL_BYTES_MAX: u64 = 8 << 30;
+/// What it leaves of a smaller disk to everybody else: a half.
+const SPOOL_PART: u64 = 2;
 
 /// The longest `--job-lifetime` that is not for ever: a clock cannot count all the seconds that may be written.
 const JOB_LIFETIME_MAX: Duration = Duration::from_secs(u32::MAX as u64);
@@ -213,8 +218,7 @@ fn service(config: &Config, policy: Policy) -> Result<Service, ExitCode> {
             bare: surroundings::harmless(&environment, kept, true),
             with_language: surroundings::harmless(&environment, kept, false),
         },
-        memory: Memory::new(SHARED_BYTES_MAX),
-        trees: Memory::new(trees),
+        pools: Pools::new(MEMORY_BYTES, trees.max(2 * UNPACKED_BYTES_MAX), spool_bytes(config)),
         exposures: Exposures::new(exposure),
         sandbox,
         system_headers: SystemHeaders::default(),
@@ -225,10 +229,26 @@ fn service(config: &Config, policy: Policy) -> Result<Service, ExitCode> {
         limits: Limits {
             silence: config.environment.io_timeout,
             job_lifetime: config.job_lifetime.map(|time| time.min(JOB_LIFETIME_MAX)),
+            job_memory: config.job_memory,
         },
         access: config.access.clone(),
         jobs: config.jobs,
+        connections: config.connections,
+        connections_each: config.connections_each,
+        queue: config.queue,
         reopen_log,
+    })
+}
+
+/// What sources and files that wait may take of TMPDIR's disk, in bytes.
+fn spool_bytes(config: &Config) -> u64 {
+    let temporary = &config.environment.temporary;
+    config.spool_bytes.unwrap_or_else(|| {
+        let free = temp::free_bytes(temporary).unwrap_or_else(|error| {
+            log_warning!("ask for the room in {}: {error}", temporary.display());
+            u64::MAX
+        });
+        SPOOL_BYTES_MAX.min(free / SPOOL_PART)
     })
 }
 

@@ -307,13 +307,6 @@ pub fn processors_online() -> usize {
     usize::try_from(count).unwrap_or(1).max(1)
 }
 
-/// Memory of this machine, in bytes.
-pub fn memory_of_machine() -> u64 {
-    // SAFETY: no preconditions.
-    let (pages, bytes) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
-    u64::try_from(pages).unwrap_or(0).saturating_mul(u64::try_from(bytes).unwrap_or(0))
-}
-
 /// Raises the number of descriptors this process may have open to what it is allowed, and returns that.
 pub fn raise_descriptor_limit() -> usize {
     // SAFETY: the structure is plain data, filled before it is used.

@@ -184,6 +184,19 @@ pub fn nameless_file(directory: &Path) -> io::Result<File> {
     }
 }
 
+/// How many bytes an unprivileged user may still write to the file system of a directory.
+pub fn free_bytes(directory: &Path) -> io::Result<u64> {
+    let path = CString::new(directory.as_os_str().as_bytes())?;
+    // SAFETY: the path is NUL-terminated; the structure is plain data, filled before it is used.
+    unsafe {
+        let mut found: libc::statvfs = std::mem::zeroed();
+        if libc::statvfs(path.as_ptr(), &mut found) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+}
+
 /// An output file on its way: invisible until [`OutputFile::commit`], gone without a trace if dropped before.
 #[derive(Debug)]
 pub struct OutputFile {
