@@ -182,7 +182,8 @@ fn harmless(argv: &[OsString]) {
     while let Some(word) = words.next() {
         let is_bad = WHOLE.iter().any(|name| word == name) || BEGINNINGS.iter().any(begins_one(word));
         assert!(!is_bad, "{word:?} was let pass: {argv:?}");
-        let joined = READ.iter().chain(&TAKE).find_map(|name| word.as_bytes().strip_prefix(name.as_bytes()));
+        let joined =
+            READ.iter().chain(&TAKE[..4]).find_map(|name| word.as_bytes().strip_prefix(name.as_bytes()));
         assert!(
             !joined.is_some_and(|value| value.starts_with(b"@")),
             "{word:?} is a response file: {argv:?}"
