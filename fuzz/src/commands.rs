@@ -8,7 +8,7 @@ use distcc::compiler_args::{
     dependency_file, refused_word, rewrite, scan, split_wp,
 };
 
-use crate::words::lines;
+use super::words::lines;
 
 /// A command that is distributed passes our own server and a server of 3.4, for the source and output it had; asks for one
 /// preprocessor run here; and completing a compiler's name twice is completing it once.
