@@ -220,7 +220,9 @@ fn honest_clients_are_served_in_a_crowd() {
         Job { compiler: "gcc", request: real, object: b"\x7fELF" },
     ];
     // The first ones make it ready for more.
-    jobs.iter().for_each(|job| drop(job.throughput(daemon.address)));
+    for job in &jobs {
+        job.throughput(daemon.address);
+    }
     let before = held(&daemon);
     let mut ratios = [Vec::new(), Vec::new()];
     for _ in 0..PHASES {
