@@ -221,7 +221,7 @@ fn honest_clients_are_served_in_a_crowd() {
     ];
     // The first ones make it ready for more.
     for job in &jobs {
-        let _ = job.throughput(daemon.address);
+        job.throughput(daemon.address);
     }
     let before = held(&daemon);
     let mut ratios = [Vec::new(), Vec::new()];
