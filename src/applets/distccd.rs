@@ -9,11 +9,14 @@ use std::time::{Duration, Instant};
 use argh::FromArgs;
 
 use crate::daemon::access::AccessList;
-use crate::daemon::config::{Config, Environment, LogTarget, Mode, NICE_DEFAULT, PORT_DEFAULT, SandboxMode};
+use crate::daemon::config::{
+    CONNECTIONS_EACH_DEFAULT, Config, Environment, JOB_LIFETIME_DEFAULT, LogTarget, Mode, NICE_DEFAULT,
+    PORT_DEFAULT, QUEUE_DEFAULT, SandboxMode,
+};
 use crate::daemon::run;
 use crate::exit_code::ExitCode;
 use crate::log::{self, Level, Sink};
-use crate::sys::{net, process, resolve};
+use crate::sys::{net, process, process_tree, resolve};
 use crate::{log_error, log_warning};
 
 /// How long the name given to `--listen` may take to resolve.
@@ -69,7 +72,7 @@ struct Options {
     /// the server's and compilers' out-of-memory score
     #[argh(option, arg_name = "n")]
     oom_score_adj: Vec<i32>,
-    /// end a compiler that runs longer (default: never)
+    /// end a compiler that runs longer (default: 7200)
     #[argh(option, arg_name = "secs")]
     job_lifetime: Vec<i64>,
     /// memory of one job (default: half of the machine's; 0: no limit)
@@ -78,6 +81,18 @@ struct Options {
     /// processor time of one job (default: 3600; 0: no limit)
     #[argh(option, arg_name = "secs")]
     job_cpu: Vec<u64>,
+    /// clients connected at once (default: 4096)
+    #[argh(option, arg_name = "n")]
+    connections: Vec<usize>,
+    /// those of one address (default: 512)
+    #[argh(option, arg_name = "n")]
+    connections_per_client: Vec<usize>,
+    /// jobs that wait for a compiler's end (default: 1024)
+    #[argh(option, arg_name = "n")]
+    queue: Vec<usize>,
+    /// disk for sources that wait (default: half, or 8192)
+    #[argh(option, arg_name = "mib")]
+    spool: Vec<u64>,
     /// end the server after so many seconds (for tests)
     #[argh(option, arg_name = "secs")]
     lifetime: Vec<u32>,
@@ -304,14 +319,18 @@ fn configure(mut options: Options, input: Input) -> Result<Config, ExitCode> {
         mode: mode(&options, inetd)?,
         access: access_list(&options, inetd)?,
         jobs,
-        job_lifetime: options
-            .job_lifetime
-            .pop()
-            .and_then(|seconds| u64::try_from(seconds).ok())
-            .filter(|s| *s > 0)
-            .map(Duration::from_secs),
+        job_lifetime: match options.job_lifetime.pop() {
+            None => Some(JOB_LIFETIME_DEFAULT),
+            // What is not positive is no limit, as in 3.4.
+            Some(seconds) => u64::try_from(seconds).ok().filter(|s| *s > 0).map(Duration::from_secs),
+        },
+        connections: at_least_one("--connections", options.connections.pop())?,
+        connections_each: at_least_one("--connections-per-client", options.connections_per_client.pop())?
+            .unwrap_or(CONNECTIONS_EACH_DEFAULT),
+        queue: options.queue.pop().unwrap_or(QUEUE_DEFAULT),
+        spool_bytes: options.spool.pop().map(|mebibytes| mebibytes.saturating_mul(1 << 20)),
         job_memory: options.job_memory.pop().map_or_else(
-            || Some((process::memory_of_machine() / 2).max(JOB_MEMORY_MIN)),
+            || Some((process_tree::memory_of_machine() / 2).max(JOB_MEMORY_MIN)),
             |mib| (mib > 0).then(|| mib.saturating_mul(1 << 20)),
         ),
         job_processor_seconds: Some(options.job_cpu.pop().unwrap_or(JOB_SECONDS_DEFAULT)).filter(|s| *s > 0),
@@ -332,6 +351,13 @@ fn configure(mut options: Options, input: Input) -> Result<Config, ExitCode> {
         log_level,
         environment: environment()?,
     })
+}
+
+fn at_least_one(option: &str, value: Option<usize>) -> Result<Option<usize>, ExitCode> {
+    match value {
+        Some(0) => Err(bad_option(option, 0, "want at least 1")),
+        value => Ok(value),
+    }
 }
 
 fn bad_option(option: &str, value: impl std::fmt::Display, cause: impl std::fmt::Display) -> ExitCode {

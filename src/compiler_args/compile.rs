@@ -9,6 +9,7 @@ use super::gathered::{TextForm, macro_words};
 use super::old_server::refused_word;
 use super::option_table::{DependencyPart, Role};
 use super::reason::Reason;
+use super::server_args::check;
 use super::source_file::{Language, SourceKind};
 use super::words::{Item, Kind, basename, items};
 
@@ -171,7 +172,7 @@ impl Compile {
 
     /// The command for a server that gets preprocessed text of the given form (protocol versions 1 and 2).
     ///
-    /// Fails while `-march=native` is unresolved, and where a server of distcc 3.4 would drop the command.
+    /// Fails while `-march=native` is unresolved, and where a server of distcc 3.4 or of ours would refuse the command.
     pub fn plain_command(&self, family: Family, form: TextForm) -> Result<Vec<OsString>, Reason> {
         let mut out = vec![self.argv[0].clone()];
         let language_at = self.language_at();
@@ -200,7 +201,7 @@ impl Compile {
             // At the end: servers of 3.4 put their file in place of the first word that ends like a source file.
             out.extend(items(&self.argv).flat_map(|item| macro_words(&item)));
         }
-        accepted_by_old_servers(out)
+        accepted_by_servers(out)
     }
 
     /// The command for a server that preprocesses (protocol version 3). `environment` is the value of
@@ -229,7 +230,7 @@ impl Compile {
             // Servers of 3.4 know no -MQ: they put the word itself into the file.
             out.extend(["-MT".into(), dependency::quoted_for_make(&dependencies.default_target)]);
         }
-        accepted_by_old_servers(out)
+        accepted_by_servers(out)
     }
 
     /// The options that mean this machine's processor and take effect: the last of their kind.
@@ -325,11 +326,14 @@ fn lto_word(family: Family) -> &'static str {
     }
 }
 
-fn accepted_by_old_servers(argv: Vec<OsString>) -> Result<Vec<OsString>, Reason> {
-    match refused_word(&argv) {
-        Some(word) => Err(Reason::OldServer(word.to_owned())),
-        None => Ok(argv),
+/// A server that refuses a command costs the job its time and the server its good name, so nothing is sent that one of
+/// 3.4 or of ours would refuse.
+fn accepted_by_servers(argv: Vec<OsString>) -> Result<Vec<OsString>, Reason> {
+    if let Some(word) = refused_word(&argv) {
+        return Err(Reason::OldServer(word.to_owned()));
     }
+    check(&argv).map_err(Reason::Server)?;
+    Ok(argv)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 
+use super::server_args::Refusal;
+
 /// Why a command runs on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -50,6 +52,8 @@ pub enum Reason {
     UnresolvedNative(OsString),
     /// A server of distcc 3.4 would drop the connection because of this word.
     OldServer(OsString),
+    /// A server of ours would refuse the command.
+    Server(Refusal),
 }
 
 impl Reason {
@@ -93,6 +97,7 @@ impl fmt::Display for Reason {
             Reason::UnresolvedNative(word) => {
                 write!(f, "{} means this machine's processor, which could not be named", word.display())
             }
+            Reason::Server(refusal) => write!(f, "servers refuse it: {refusal}"),
             Reason::OldServer(word) => {
                 write!(f, "{} makes a server of distcc 3.4 drop the connection", word.display())
             }

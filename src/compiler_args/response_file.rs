@@ -7,32 +7,47 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 /// How deep response files may name response files: a file that names itself ends here, as in GNU's tools.
 const DEPTH_MAX: usize = 64;
 
+/// How many files one command may have read, those named twice counted twice: files that name each other twice would
+/// double the work with each level, without adding a word. GNU's tools end there too.
+const FILES_MAX: usize = 2000;
+
 /// How many words a command may grow to: far above any real link line, far below the memory of a machine.
 const WORDS_MAX: usize = 1 << 20;
 
 /// Replaces every `@file` word but the first word. `read` gives a file's content; where it gives none, or a
 /// limit is reached, the word stays as it is and the compiler reports it.
 pub fn expand(argv: &[OsString], read: &mut dyn FnMut(&OsStr) -> Option<Vec<u8>>) -> Vec<OsString> {
-    let mut out: Vec<OsString> = argv.iter().take(1).cloned().collect();
+    let out = argv.iter().take(1).cloned().collect();
+    let mut expansion = Expansion { read, files_left: FILES_MAX, out };
     for word in argv.iter().skip(1) {
-        expand_word(word, DEPTH_MAX, read, &mut out);
+        expansion.add(word, DEPTH_MAX);
     }
-    out
+    expansion.out
 }
 
-fn expand_word(
-    word: &OsStr,
-    depth: usize,
-    read: &mut dyn FnMut(&OsStr) -> Option<Vec<u8>>,
-    out: &mut Vec<OsString>,
-) {
-    let name = word.as_bytes().strip_prefix(b"@").filter(|_| depth > 0 && out.len() < WORDS_MAX);
-    let Some(content) = name.and_then(|name| read(OsStr::from_bytes(name))) else {
-        out.push(word.to_owned());
-        return;
-    };
-    for inner in split(&content) {
-        expand_word(&inner, depth - 1, read, out);
+/// A command as far as it is expanded.
+struct Expansion<'a> {
+    read: &'a mut dyn FnMut(&OsStr) -> Option<Vec<u8>>,
+    files_left: usize,
+    out: Vec<OsString>,
+}
+
+impl Expansion<'_> {
+    fn add(&mut self, word: &OsStr, depth: usize) {
+        let Some(content) = self.content(word, depth) else { return self.out.push(word.to_owned()) };
+        for inner in split(&content) {
+            self.add(&inner, depth - 1);
+        }
+    }
+
+    /// What is in the file that a word names, if it names one and no limit is reached.
+    fn content(&mut self, word: &OsStr, depth: usize) -> Option<Vec<u8>> {
+        let name = word.as_bytes().strip_prefix(b"@")?;
+        if depth == 0 || self.out.len() >= WORDS_MAX {
+            return None;
+        }
+        self.files_left = self.files_left.checked_sub(1)?;
+        (self.read)(OsStr::from_bytes(name))
     }
 }
 
@@ -103,5 +118,18 @@ mod tests {
         let words = expanded(&["gcc", "@loop"]);
         assert_eq!(words.len(), 1 + DEPTH_MAX + 1);
         assert_eq!(words.last().unwrap(), "@loop");
+    }
+
+    #[test]
+    fn files_that_name_each_other_twice_end_soon() {
+        // Each reads the next twice, and the last is empty: 2 to the power of 60 readings without a word.
+        let mut reads = 0;
+        let words = expand(&["gcc".into(), "@0".into()], &mut |name| {
+            reads += 1;
+            let level: u32 = name.to_str()?.parse().ok()?;
+            Some(if level == 60 { String::new() } else { format!("@{0} @{0}", level + 1) }.into_bytes())
+        });
+        assert_eq!(reads, FILES_MAX);
+        assert!(words.len() < 100 && words[1..].iter().all(|word| word.as_bytes()[0] == b'@'), "{words:?}");
     }
 }

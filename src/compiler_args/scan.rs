@@ -28,7 +28,7 @@ pub enum Verdict {
 /// Why a command is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScanError {
-    /// There is no word.
+    /// There is no word, or no compiler's name where the first should be.
     Empty,
     /// The compiler's name starts with `-`.
     CompilerIsOption(OsString),
@@ -47,7 +47,7 @@ impl fmt::Display for ScanError {
 
 /// Decides about a command, compiler first, response files expanded already.
 pub fn scan(argv: &[OsString]) -> Result<Verdict, ScanError> {
-    let compiler = argv.first().ok_or(ScanError::Empty)?;
+    let compiler = argv.first().filter(|compiler| !compiler.is_empty()).ok_or(ScanError::Empty)?;
     if compiler.as_bytes().starts_with(b"-") {
         return Err(ScanError::CompilerIsOption(compiler.clone()));
     }
@@ -169,7 +169,7 @@ fn distributable(mut argv: Vec<OsString>) -> Result<Compile, Reason> {
         dependencies: survey.dependencies,
     };
     match compile.plain_command(Family::Gcc, TextForm::Expanded) {
-        Err(reason @ Reason::OldServer(_)) => Err(reason),
+        Err(reason @ (Reason::OldServer(_) | Reason::Server(_))) => Err(reason),
         _ => Ok(compile),
     }
 }
@@ -177,6 +177,9 @@ fn distributable(mut argv: Vec<OsString>) -> Result<Compile, Reason> {
 fn check_output(output: OsString) -> Result<OsString, Reason> {
     if output == "-" {
         return Err(Reason::OutputToStdout);
+    }
+    if output.is_empty() {
+        return Err(Reason::option("-o".as_ref(), "names no file"));
     }
     if suffix(&output).is_some_and(|suffix| suffix == ".gch" || suffix == ".pch") {
         return Err(Reason::option(&output, "is a precompiled header"));
@@ -197,6 +200,7 @@ impl Survey {
         let (word, value) = (item.word, item.value());
         match item.kind {
             Kind::MissingValue(_) => return Err(Reason::MissingValue(word.to_owned())),
+            _ if item.names_response_file() => return Err(Reason::option(word, "names a response file")),
             Kind::Input => {
                 let fault = self.note_input(item).err();
                 self.input_fault = self.input_fault.take().or(fault);
@@ -232,6 +236,9 @@ impl Survey {
         let Some(by_name) = SourceKind::of_name(word) else {
             return Err(Reason::OtherInput(word.to_owned()));
         };
+        if basename(word).as_bytes().starts_with(b"@") {
+            return Err(Reason::option(word, "makes gcc look for a response file"));
+        }
         if let Some(first) = &self.source {
             return Err(Reason::SeveralSources(first.word.clone(), word.to_owned()));
         }
@@ -318,6 +325,19 @@ mod tests {
             Verdict::Preprocess(_) => "E".into(),
             Verdict::Local(reason) => reason.to_string(),
         }
+    }
+
+    #[test]
+    fn an_output_without_a_name_is_for_the_compiler_to_refuse() {
+        let command = ["gcc", "-c", "a.c", "-o", ""].map(OsString::from);
+        assert!(matches!(scan(&command), Ok(Verdict::Local(_))));
+    }
+
+    #[test]
+    fn a_compilers_name_is_needed() {
+        assert_eq!(scan(&[]), Err(ScanError::Empty));
+        assert_eq!(scan(&["".into(), "-c".into(), "a.c".into()]), Err(ScanError::Empty));
+        assert_eq!(scan(&["-c".into()]), Err(ScanError::CompilerIsOption("-c".into())));
     }
 
     fn check(cases: &[(&str, &str)]) {
@@ -407,6 +427,11 @@ mod tests {
             ("gcc -c conftest.c", "conftest.c is a configure script's probe"),
             ("gcc -c x/tmp.conftest.c", "x/tmp.conftest.c is a configure"),
             ("gcc -c .c", "no output is named"),
+            ("clang -c a.c -mllvm -info-output-file=x", "servers refuse it: -mllvm names a file to write"),
+            ("gcc -c a.c @x", "@x names a response file"),
+            ("gcc -c a.c --param @x", "--param names a response file"),
+            ("gcc -c a.c -D@x", "-D@x names a response file"),
+            ("gcc -c x/@a.c -o a.o", "x/@a.c makes gcc look for a response file"),
             ("gcc -c x/.c -o y.o", "D"),
             ("gcc -c a.c -o a.gch", "a.gch is a precompiled header"),
             ("gcc -M a.c -c", "-M asks for dependencies"),

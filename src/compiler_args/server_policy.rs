@@ -14,7 +14,7 @@ use super::option_table::{Role, find};
 use super::scan::is_system_directory;
 use super::server_args::{Refusal, refuse};
 use super::source_file::{SourceKind, is_source};
-use super::words::{Item, Kind, is_option};
+use super::words::{Item, Kind, basename, is_option};
 use crate::exit_code::ExitCode;
 
 const LOADS: &str = "loads code into the compiler";
@@ -99,6 +99,9 @@ impl<'a> Judge<'a> {
         if let Some(word) = argv[item.at..item.at + item.len].iter().find(|word| names_response_file(word)) {
             return Err(refuse(word, ExitCode::DistccFailed, RESPONSE_FILE));
         }
+        if item.names_response_file() {
+            return refused(RESPONSE_FILE);
+        }
         let passed = match item.kind {
             Kind::MissingValue(_) => return Err(refuse(word, ExitCode::BadArguments, "lacks its value")),
             Kind::Input => return check_input(word),
@@ -152,6 +155,8 @@ fn check_input(word: &OsStr) -> Result<(), Refusal> {
     let bytes = word.as_bytes();
     match bytes {
         b"-" => refused("reads the source from standard input"),
+        // gcc hands the name on by itself: `-dumpbase @x.c`.
+        _ if names_response_file(basename(word)) => refused("makes gcc look for a response file"),
         _ if bytes.ends_with(b".s") || bytes.ends_with(b".S") => refused("is assembler source"),
         _ if is_source(word) && is_probe(word) => refused("is a configure script's probe"),
         _ => Ok(()),

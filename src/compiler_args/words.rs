@@ -39,6 +39,13 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// Whether a compiler would take the words of a file in place of one of these: of any word that begins with `@`,
+    /// also where it is an option's value; and gcc's compiler proper, to which the driver hands `-Dx` as `-D x`, of a
+    /// value that begins so.
+    pub(super) fn names_response_file(&self) -> bool {
+        [self.word, self.value()].iter().any(|word| word.as_bytes().starts_with(b"@"))
+    }
+
     /// The value; empty if there is none.
     pub(super) fn value(&self) -> &'a OsStr {
         match self.kind {

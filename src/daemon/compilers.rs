@@ -132,7 +132,7 @@ impl Compilers {
     }
 
     /// The name to run, if the policy accepts the one requested.
-    fn accept(&self, requested: &OsStr) -> Result<OsString, Refusal> {
+    pub fn accept(&self, requested: &OsStr) -> Result<OsString, Refusal> {
         match &self.policy {
             Policy::Anything => Ok(requested.to_os_string()),
             Policy::Masqueraded(directories) => {
@@ -225,6 +225,11 @@ pub fn command_list(file: &Path, words: usize) -> Result<Policy, String> {
     let text = fs::read(file).map_err(|error| {
         format!("DISTCC_CMDLIST {}: {error}; no compiler is allowed until it can be read", file.display())
     })?;
+    Ok(parse_command_list(&text, file, words))
+}
+
+/// The policy that a command list's text makes; refusals name `file`.
+pub fn parse_command_list(text: &[u8], file: &Path, words: usize) -> Policy {
     let commands = text
         .split(|byte| *byte == b'\n')
         .map(|line| line.trim_ascii())
@@ -234,7 +239,7 @@ pub fn command_list(file: &Path, words: usize) -> Result<Policy, String> {
             (last_words(&command, words), command)
         })
         .collect();
-    Ok(Policy::CommandList { commands, words, file: file.into() })
+    Policy::CommandList { commands, words, file: file.into() }
 }
 
 #[cfg(test)]

@@ -15,6 +15,15 @@ pub const PORT_DEFAULT: u16 = 3632;
 /// Default of `--nice`.
 pub const NICE_DEFAULT: i32 = 5;
 
+/// Default of `--connections-per-client`: `make -j200` of two users behind one address.
+pub const CONNECTIONS_EACH_DEFAULT: usize = 512;
+/// Default of `--queue`: jobs of a second each that a server of 64 processors has done after a quarter of a minute. A
+/// client that would wait longer is better off elsewhere.
+pub const QUEUE_DEFAULT: usize = 1024;
+/// Default of `--job-lifetime`: the longest compile there is, with time to spare. A compiler that sleeps has a slot for
+/// ever.
+pub const JOB_LIFETIME_DEFAULT: Duration = Duration::from_secs(2 * 3600);
+
 /// Who talks to this daemon, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -82,6 +91,14 @@ pub struct Config {
     pub job_memory: Option<u64>,
     /// `--job-cpu`, in seconds.
     pub job_processor_seconds: Option<u64>,
+    /// `--connections`; if not given it depends on the descriptors.
+    pub connections: Option<usize>,
+    /// `--connections-per-client`.
+    pub connections_each: usize,
+    /// `--queue`.
+    pub queue: usize,
+    /// `--spool`, in bytes; if not given it depends on the disk.
+    pub spool_bytes: Option<u64>,
     /// `--lifetime`, in seconds.
     pub lifetime: Option<u32>,
     /// `--nice`.

@@ -10,10 +10,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use crate::compiler_args::{self, ServerCompile};
+use crate::daemon::allowance::Pools;
 use crate::daemon::compilers::{Compilers, Program};
 use crate::daemon::exposures::Exposures;
 use crate::daemon::file_set::Buffers;
-use crate::daemon::memory::Memory;
 use crate::daemon::plain_job::{JobFiles, PlainChamber, PlainJob};
 use crate::daemon::pump_job::{Harvest, PumpJob};
 use crate::daemon::refusal::Refusal;
@@ -27,6 +27,11 @@ use crate::sys::child::{Child, Environment, Signal};
 use crate::sys::job_root::JobRoot;
 use crate::sys::temp;
 
+/// How the names of jobs' private directories in TMPDIR begin.
+pub const DIRECTORY_PREFIX: &str = "distccd";
+/// How much is kept of the messages of a compiler that was ended, in bytes: thousands of lines.
+const MESSAGES_KEPT_BYTES: u64 = 1 << 20;
+
 /// What every job on this server has in common.
 #[derive(Debug)]
 pub struct Workshop {
@@ -39,9 +44,7 @@ pub struct Workshop {
     /// The environments of compilers.
     pub environments: Environments,
     /// What clients may make the server hold.
-    pub memory: Memory,
-    /// What the unpacked files of jobs may take.
-    pub trees: Memory,
+    pub pools: Pools,
     /// What of this machine confined compilers see.
     pub exposures: Exposures,
     /// The walls around compilers. Without chambers, clients' files are unpacked below a private directory.
@@ -203,8 +206,20 @@ impl RunningJob {
         self.child.signal(Signal::Kill);
     }
 
-    /// Adds a line of ours to the compiler's diagnostics.
+    /// How long the longer of its two outputs is, in bytes.
+    pub fn messages_bytes(&self) -> u64 {
+        let lengths = [&self.stdout, &self.stderr].map(|file| file.metadata().map_or(0, |found| found.len()));
+        lengths.into_iter().max().unwrap_or(0)
+    }
+
+    /// Adds a line of ours to the diagnostics of a compiler that was ended. Of what is too long for anybody to read,
+    /// the beginning stays.
     pub fn add_diagnostic(&mut self, text: &str) -> io::Result<()> {
+        for file in [&self.stdout, &self.stderr] {
+            if file.metadata()?.len() > MESSAGES_KEPT_BYTES {
+                file.set_len(MESSAGES_KEPT_BYTES)?;
+            }
+        }
         self.stderr.seek(SeekFrom::End(0))?;
         self.stderr.write_all(text.as_bytes())
     }

@@ -11,6 +11,9 @@ pub mod listeners;
 pub mod server;
 
 pub mod connection;
+pub mod crowd;
+pub mod deadline;
+pub mod exchange;
 pub mod receiving;
 
 pub mod job;
@@ -26,11 +29,14 @@ pub mod file_set;
 pub mod surroundings;
 pub mod system_headers;
 
+pub mod allowance;
 pub mod graves;
-pub mod memory;
+pub mod patron;
+pub mod queue;
 pub mod reply;
 pub mod staging;
 pub mod summary;
+pub mod vigil;
 pub mod workers;
 
 pub mod access;

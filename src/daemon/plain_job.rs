@@ -9,7 +9,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use crate::daemon::job::{AcceptedCommand, Place, RunningJob, Streams, Workshop, cannot_execute};
+use crate::daemon::allowance::{Pool, Share};
+use crate::daemon::job::{
+    AcceptedCommand, DIRECTORY_PREFIX, Place, RunningJob, Streams, Workshop, cannot_execute,
+};
+use crate::daemon::patron::Patron;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::sandbox::{Obstacle, TEMPORARY};
 use crate::sys::child::{Child, Command, Group, Walls};
@@ -32,6 +36,9 @@ pub struct JobFiles {
     source: OwnedPath,
     object: OwnedPath,
     directory: TempDir,
+    /// What the source takes on disk, and how many bytes that is.
+    spool: Share,
+    spooled: u64,
 }
 
 /// A file removed on drop, so that the directory is empty when its turn comes.
@@ -78,15 +85,26 @@ impl PlainChamber {
 
 impl PlainJob {
     /// Makes the private directory and the source file that the request's body goes into.
-    pub fn prepare(command: AcceptedCommand, workshop: &Workshop) -> io::Result<(PlainJob, File)> {
+    pub fn prepare(
+        command: AcceptedCommand,
+        workshop: &Workshop,
+        patron: &Patron,
+    ) -> io::Result<(PlainJob, File)> {
         let keep = workshop.save_temps;
-        let directory = TempDir::create(&workshop.temporary, "distccd", keep)?;
+        let directory = TempDir::create(&workshop.temporary, DIRECTORY_PREFIX, keep)?;
         let owned = |name: OsString| OwnedPath { path: directory.path().join(name), keep };
         let source = owned(format!("distccd{}", command.compile.preprocessed_suffix()).into());
         let object = owned(OBJECT.into());
         let file =
             OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&source.path)?;
-        Ok((PlainJob { command, files: JobFiles { source, object, directory } }, file))
+        let files = JobFiles { source, object, directory, spool: Share::of(patron), spooled: 0 };
+        Ok((PlainJob { command, files }, file))
+    }
+
+    /// Counts bytes that the source takes more; call it before they are written.
+    pub fn spool(&mut self, more: u64, pool: &Pool) -> Result<(), Refusal> {
+        self.files.spooled += more;
+        Ok(self.files.spool.grow_to(self.files.spooled, pool)?)
     }
 
     /// The judged command.

@@ -13,9 +13,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::compiler_args;
+use crate::daemon::allowance::Share;
 use crate::daemon::file_set::{Buffers, FileSet, Links, UNPACKED_BYTES_MAX};
 use crate::daemon::job::{AcceptedCommand, Place, RunningJob, Streams, Workshop};
-use crate::daemon::memory::Share;
+use crate::daemon::patron::Patron;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::Output;
 use crate::daemon::sandbox::{Obstacle, TEMPORARY};
@@ -48,7 +49,7 @@ pub struct PumpJob {
 
 impl PumpJob {
     /// A job that has no files yet, in the directory the client names.
-    pub fn new(command: AcceptedCommand, directory: Vec<u8>) -> Result<PumpJob, Refusal> {
+    pub fn new(command: AcceptedCommand, directory: Vec<u8>, patron: &Patron) -> Result<PumpJob, Refusal> {
         let directory = PathBuf::from(OsStr::from_bytes(&directory));
         let why = match directory.components().any(|part| part == Component::ParentDir) {
             _ if !directory.is_absolute() => "is not absolute",
@@ -59,7 +60,7 @@ impl PumpJob {
             let text = format!("bad request: the working directory {} {why}", directory.display());
             return Err(Refusal::new(ExitCode::ProtocolError, text));
         }
-        let files = FileSet::default();
+        let files = FileSet::new(patron.clone());
         Ok(PumpJob { command, directory, files, times: None, variables: None })
     }
 
@@ -73,7 +74,8 @@ impl PumpJob {
         let Files { times, directories, headers } = files;
         self.times = Some(times);
         let program = self.command.program.path.clone();
-        (!headers.is_empty()).then_some(Question { program, directories, headers })
+        let patron = self.files.patron().clone();
+        (!headers.is_empty()).then_some(Question { program, directories, headers, patron })
     }
 
     /// Memory that what the client said of its files and variables takes, in bytes.
@@ -172,10 +174,10 @@ impl PumpJob {
         workshop: &Workshop,
         buffers: &mut Buffers,
     ) -> Result<Share, Refusal> {
-        let mut share = Share::default();
+        let mut share = Share::of(self.files.patron());
         let mut unpacker = root.unpacker();
         let times = self.times.as_deref().unwrap_or_default();
-        self.files.unpack(times, links, &mut unpacker, buffers, &mut share, &workshop.trees)?;
+        self.files.unpack(times, links, &mut unpacker, buffers, &mut share, &workshop.pools.trees)?;
         let directory = self.directory.as_os_str().as_bytes();
         unpacker.create_directory(directory).map_err(|error| {
             let text = format!("make the working directory {}: {error}", self.directory.display());

@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::daemon::allowance::{MEMORY_BYTES, Pools};
 use crate::daemon::compilers::{self, Compilers, Policy};
 use crate::daemon::config::{Config, LogTarget, Mode, SandboxMode};
 use crate::daemon::connection::Limits;
 use crate::daemon::exposures::Exposures;
 use crate::daemon::file_set::UNPACKED_BYTES_MAX;
-use crate::daemon::job::{Environments, Workshop};
-use crate::daemon::memory::{Memory, SHARED_BYTES_MAX};
+use crate::daemon::job::{DIRECTORY_PREFIX, Environments, Workshop};
 use crate::daemon::sandbox::{Allotment, Sandbox};
 use crate::daemon::server::{Ended, Server, Service, bound_address};
 use crate::daemon::surroundings::{self, Kept};
@@ -31,7 +31,7 @@ use crate::sys::confinement;
 use crate::sys::exposure::Exposure;
 use crate::sys::process::{self, Fork, User};
 use crate::sys::withdrawal::{Withdrawn, withdraw};
-use crate::sys::{net, signal};
+use crate::sys::{net, signal, temp};
 use crate::{log_error, log_info, log_notice, log_warning};
 
 /// Users tried, in order, when root starts the daemon without `--user`: upstream's name, Debian's, anybody's.
@@ -43,6 +43,11 @@ const MASQUERADE_DIRECTORIES: [&str; 2] = ["/usr/lib/distcc", "/usr/local/lib/di
 /// needs. One more may be as large as a job may be at all.
 const TREE_BYTES_EACH: u64 = 64 << 20;
 
+/// The default of `--spool`, unless the disk has less: eight requests of the largest size.
+const SPOOL_BYTES_MAX: u64 = 8 << 30;
+/// What it leaves of a smaller disk to everybody else: a half.
+const SPOOL_PART: u64 = 2;
+
 /// The longest `--job-lifetime` that is not for ever: a clock cannot count all the seconds that may be written.
 const JOB_LIFETIME_MAX: Duration = Duration::from_secs(u32::MAX as u64);
 
@@ -51,6 +56,7 @@ static LOG_FILE: OnceLock<PathBuf> = OnceLock::new();
 
 /// Serves until told to stop. `Ok(signal)` is the signal it ended for, to be passed on to whoever waits for it.
 pub fn run(config: Config) -> Result<Option<i32>, ExitCode> {
+    process::keep_new_files_from_writers();
     if config.nice != 0
         && let Err(error) = process::be_nice(config.nice)
     {
@@ -67,6 +73,11 @@ pub fn run(config: Config) -> Result<Option<i32>, ExitCode> {
         log_error!("change to {}: {error} (see TMPDIR)", temporary.display());
         ExitCode::IoError
     })?;
+    // Before there are jobs of ours: a daemon that was killed could not do it.
+    let abandoned = temp::remove_abandoned(temporary, DIRECTORY_PREFIX);
+    if abandoned > 0 {
+        log_notice!("removed the directories of {abandoned} jobs of a daemon that was killed");
+    }
     let policy = compiler_policy(&config)?;
     match config.mode.clone() {
         Mode::Inetd => {
@@ -207,8 +218,7 @@ fn service(config: &Config, policy: Policy) -> Result<Service, ExitCode> {
             bare: surroundings::harmless(&environment, kept, true),
             with_language: surroundings::harmless(&environment, kept, false),
         },
-        memory: Memory::new(SHARED_BYTES_MAX),
-        trees: Memory::new(trees),
+        pools: Pools::new(MEMORY_BYTES, trees.max(2 * UNPACKED_BYTES_MAX), spool_bytes(config)),
         exposures: Exposures::new(exposure),
         sandbox,
         system_headers: SystemHeaders::default(),
@@ -219,10 +229,26 @@ fn service(config: &Config, policy: Policy) -> Result<Service, ExitCode> {
         limits: Limits {
             silence: config.environment.io_timeout,
             job_lifetime: config.job_lifetime.map(|time| time.min(JOB_LIFETIME_MAX)),
+            job_memory: config.job_memory,
         },
         access: config.access.clone(),
         jobs: config.jobs,
+        connections: config.connections,
+        connections_each: config.connections_each,
+        queue: config.queue,
         reopen_log,
+    })
+}
+
+/// What sources and files that wait may take of TMPDIR's disk, in bytes.
+fn spool_bytes(config: &Config) -> u64 {
+    let temporary = &config.environment.temporary;
+    config.spool_bytes.unwrap_or_else(|| {
+        let free = temp::free_bytes(temporary).unwrap_or_else(|error| {
+            log_warning!("ask for the room in {}: {error}", temporary.display());
+            u64::MAX
+        });
+        SPOOL_BYTES_MAX.min(free / SPOOL_PART)
     })
 }
 

@@ -22,7 +22,7 @@ use crate::sys::seccomp::{Audience, Filter};
 use crate::{log_notice, log_warning};
 
 /// Processes and threads of one job: a driver, a compiler, an assembler and a script around them are four.
-pub const PROCESSES_MAX: u64 = 128;
+pub const TASKS_MAX: u64 = 128;
 /// Descriptors that a compiler may have open: what programs are used to.
 const DESCRIPTORS_MAX: u64 = 1024;
 /// How much sooner than the daemon its compilers are ended when memory runs out: a job can be done again.
@@ -95,7 +95,7 @@ impl Sandbox {
             sandbox.outside.filter = Some(Filter::new(Audience::Unconfined));
         }
         if counts_processes_by_namespace() {
-            sandbox.confined.usage.processes = Some(PROCESSES_MAX);
+            sandbox.confined.usage.processes = Some(TASKS_MAX);
         }
         sandbox.has_walls = version > 0 && filters;
         if version > 0 {

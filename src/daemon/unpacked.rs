@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::compiler_args::{PathMaps, Unpacked};
 use crate::daemon::file_set::{Buffers, Links};
-use crate::daemon::job::{Streams, Workshop, cannot_execute};
+use crate::daemon::job::{DIRECTORY_PREFIX, Streams, Workshop, cannot_execute};
 use crate::daemon::pump_job::{Harvest, Outputs, PumpJob};
 use crate::daemon::refusal::Refusal;
 use crate::daemon::surroundings;
@@ -115,7 +115,8 @@ pub(super) fn launch(
         let text = format!("make a temporary directory on the server: {error} (see TMPDIR and its disk)");
         Refusal::new(ExitCode::IoError, text)
     };
-    let directory = TempDir::create(&workshop.temporary, "distccd", workshop.save_temps).map_err(no_room)?;
+    let directory =
+        TempDir::create(&workshop.temporary, DIRECTORY_PREFIX, workshop.save_temps).map_err(no_room)?;
     let root = directory.path().join(ROOT);
     fs::create_dir(&root).map_err(no_room)?;
     let tree = JobRoot::of_directory(&root).map_err(no_room)?;

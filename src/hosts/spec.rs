@@ -121,6 +121,8 @@ pub enum SpecFault {
     BadOption(String),
     /// `,cpp` without `,lzo`.
     PumpWithoutCompression,
+    /// A NUL byte, which no name of a host or file can have.
+    NulByte,
 }
 
 /// A word that is not a host, and why.
@@ -143,6 +145,7 @@ impl std::error::Error for SpecError {}
 impl fmt::Display for SpecFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            SpecFault::NulByte => f.write_str("NUL byte"),
             SpecFault::MissingName => f.write_str("hostname is required"),
             SpecFault::UnclosedBracket => f.write_str("IPv6 hostname requires closing ']'"),
             SpecFault::BadPort(text) => write!(f, "invalid tcp port specification in \"{text}\""),
@@ -161,6 +164,9 @@ pub fn parse_word(word: &str) -> Result<Host, SpecError> {
 }
 
 fn parse(word: &str) -> Result<Host, SpecFault> {
+    if word.contains('\0') {
+        return Err(SpecFault::NulByte);
+    }
     // Anything else that starts with "localhost" is an ordinary name: `localhost:3632` goes through TCP.
     if word == "localhost" || word.starts_with("localhost/") {
         let limit = take_limit(&mut &word["localhost".len()..])?;
@@ -367,6 +373,7 @@ mod tests {
             ("/4", "MissingName"),
             (",lzo", "MissingName"),
             ("[]:5", "MissingName"),
+            ("a\0b", "NulByte"),
             ("@", "MissingName"),
             ("u@/3", "MissingName"),
             ("@:cmd", "MissingName"),

@@ -10,19 +10,19 @@ use super::text::{self, Rules, Text, is_name_byte};
 
 /// All that a file says.
 #[derive(Debug, Default)]
-pub(super) struct Directives {
+pub struct Directives {
     /// The files it names, each once, in order of their first mention.
-    pub(super) references: Vec<Reference>,
+    pub references: Vec<Reference>,
     /// Its definitions: the text after `#define`, cleaned of comments and continuations, sorted by name.
     definitions: Vec<(u32, u32)>,
     text: Vec<u8>,
     /// Assembler text takes in a file whose name is put together elsewhere.
-    pub(super) has_unnamed_incbin: bool,
+    pub has_unnamed_incbin: bool,
 }
 
 impl Directives {
     /// Finds everything in a file's text.
-    pub(super) fn of(text: &[u8]) -> Directives {
+    pub fn of(text: &[u8]) -> Directives {
         let bytes = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         let mut found = Directives::default();
         // Once by each set of rules that makes a difference; nearly always that is one.
@@ -64,7 +64,7 @@ impl Directives {
     }
 
     /// The macros it defines, and all definitions of each, as the text after `#define`.
-    pub(super) fn definitions(&self) -> impl Iterator<Item = (&[u8], impl Iterator<Item = &[u8]>)> {
+    pub fn definitions(&self) -> impl Iterator<Item = (&[u8], impl Iterator<Item = &[u8]>)> {
         let name = |range: &(u32, u32)| definition_name(&self.text, *range);
         let text = |(start, end): &(u32, u32)| &self.text[*start as usize..*end as usize];
         let same = self.definitions.chunk_by(move |one, other| name(one) == name(other));
@@ -72,7 +72,7 @@ impl Directives {
     }
 
     /// The definitions of one macro, each as the text after `#define`.
-    pub(super) fn definitions_of<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    pub fn definitions_of<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let from = self.definitions.partition_point(|range| definition_name(&self.text, *range) < name);
         self.definitions[from..]
             .iter()

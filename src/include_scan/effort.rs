@@ -11,13 +11,13 @@ pub(super) const TOKENS_MAX: usize = 2_000_000;
 /// until then is remembered. All of Boost's headers need less than half of it.
 pub(super) const TOKENS_PER_UNIT_MAX: usize = 6_000_000;
 /// The most results one expression may have.
-pub(super) const RESULTS_MAX: usize = 10_000;
+pub const RESULTS_MAX: usize = 10_000;
 /// How deep macros may name each other in one expression: the limit of our own stack, ten times what is in use.
 pub(super) const DEPTH_MAX: usize = 400;
 
 /// Why an expression has no answer. The text completes a sentence about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unknown {
+pub enum Unknown {
     /// There are too many ways.
     Budget,
     /// It depends on more than definitions.

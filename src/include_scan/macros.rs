@@ -24,7 +24,7 @@ type Sequences = Rc<Vec<Vec<Token>>>;
 
 /// Expands expressions by one set of definitions.
 #[derive(Debug, Default)]
-pub(super) struct Expander {
+pub struct Expander {
     texts: Texts,
     macros: HashMap<u32, Rc<Vec<Macro>>>,
     expanded: HashMap<(Vec<Token>, Vec<u32>), Sequences>,
@@ -35,7 +35,7 @@ pub(super) struct Expander {
 }
 
 /// Gives all definitions of a name, each once, as the text after `#define`.
-type Source<'a> = &'a mut dyn FnMut(&[u8]) -> BTreeSet<Vec<u8>>;
+pub type Source<'a> = &'a mut dyn FnMut(&[u8]) -> BTreeSet<Vec<u8>>;
 
 impl Expander {
     /// The header names that `expression` can become.
@@ -45,7 +45,7 @@ impl Expander {
     /// tuple, through hundreds of macros.
     ///
     /// The work is taken from `unit_left`, in tokens.
-    pub(super) fn targets(
+    pub fn targets(
         &mut self,
         expression: &[u8],
         unit_left: &mut usize,

@@ -25,13 +25,13 @@
 mod answers;
 mod closure;
 mod definition;
-mod directives;
-mod effort;
+pub mod directives;
+pub mod effort;
 mod file_cache;
 mod macro_index;
-mod macros;
+pub mod macros;
 mod memo;
-mod reference;
+pub mod reference;
 mod resolve;
 mod search_path;
 mod strings;

@@ -2,7 +2,7 @@
 
 /// How the file that is named will be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Use {
+pub enum Use {
     /// Read as source text: `#include`, `#import`; also `__has_include` and `#pragma GCC dependency`, which only ask.
     Include,
     /// `#include_next` and `__has_include_next`.
@@ -15,7 +15,7 @@ pub(super) enum Use {
 
 /// How the file is named.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Target {
+pub enum Target {
     /// `"name"`.
     Quote(Box<[u8]>),
     /// `<name>`.
@@ -26,9 +26,9 @@ pub(super) enum Target {
 
 /// One reference to another file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Reference {
+pub struct Reference {
     /// What for.
-    pub(super) purpose: Use,
+    pub purpose: Use,
     /// By what name.
-    pub(super) target: Target,
+    pub target: Target,
 }

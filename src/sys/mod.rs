@@ -6,6 +6,7 @@
 pub mod child;
 pub mod foreign_process;
 pub mod process;
+pub mod process_tree;
 pub mod signal;
 
 pub mod lock;

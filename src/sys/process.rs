@@ -206,6 +206,17 @@ pub fn keep_new_files_private() {
     unsafe { libc::umask(0o077) };
 }
 
+/// Lets at most this user write to the files that are made from now on, however open the umask was that we were started
+/// with.
+pub fn keep_new_files_from_writers() {
+    const WRITE_BY_OTHERS: libc::mode_t = 0o022;
+    // SAFETY: no preconditions.
+    unsafe {
+        let before = libc::umask(0o077);
+        libc::umask(before | WRITE_BY_OTHERS);
+    }
+}
+
 /// Closes every descriptor but the standard streams, so that neither a daemon nor its compilers hold what they
 /// happened to be started with: the pipe of a script, the terminal of a user. Call it before anything is opened.
 pub fn close_inherited_descriptors() {
@@ -294,13 +305,6 @@ pub fn processors_online() -> usize {
     // SAFETY: no preconditions.
     let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
     usize::try_from(count).unwrap_or(1).max(1)
-}
-
-/// Memory of this machine, in bytes.
-pub fn memory_of_machine() -> u64 {
-    // SAFETY: no preconditions.
-    let (pages, bytes) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
-    u64::try_from(pages).unwrap_or(0).saturating_mul(u64::try_from(bytes).unwrap_or(0))
 }
 
 /// Raises the number of descriptors this process may have open to what it is allowed, and returns that.

@@ -21,7 +21,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{DEBIAN_DISTCC, Daemon, DaemonBuilder, Run, Tree, require, tree_of};
+use super::{DEBIAN_DISTCC, Daemon, DaemonBuilder, Run, Tree, require, send_signal, tree_of};
 
 /// The names the binary is called by in every sandbox.
 const APPLETS: &[&str] = &[
@@ -293,6 +293,10 @@ impl Default for Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
+        // What a failed test has not ended: include servers live on for hours.
+        for (process, _) in self.processes() {
+            send_signal("KILL", i64::from(process));
+        }
         if std::thread::panicking() {
             eprintln!("the sandbox is kept: {}", self.root.display());
             return;
