@@ -18,6 +18,7 @@ fn distccd(place: &Place, options: &[&str]) -> Run {
     place
         .sandbox
         .applet("distccd")
+        .args(place.script_options())
         .args(options)
         .env("PATH", place.search_path())
         .env("TMPDIR", place.sandbox.server_directory())
