@@ -51,6 +51,7 @@ pub fn send(message: Message<'_>, search_path: &OsStr, environment: &Environment
         directory: None,
         stdio: [Some(input.as_fd()), Some(output.as_fd()), Some(output.as_fd())],
         group: Group::Own,
+        walls: None,
     }
     .spawn()?;
     match child.wait_until(Instant::now() + TIME_MAX)? {

@@ -334,18 +334,16 @@ fn silence_is_cut_and_slowness_is_not() {
 fn two_hundred_idle_clients_delay_nobody() {
     let place = Place::new();
     let daemon = Daemon::start(place.daemon().jobs(2).env("DISTCC_TCP_DEFER_ACCEPT", "0"));
-    let median = || {
-        let mut times: Vec<Duration> = (0..15)
-            .map(|_| {
-                let began = Instant::now();
-                daemon.assert_serves();
-                began.elapsed()
-            })
-            .collect();
-        times.sort();
-        times[times.len() / 2]
+    // The best of many: whatever else this machine does makes single jobs slower, and a crowd would make all of them.
+    let best = || {
+        let once = || {
+            let began = Instant::now();
+            daemon.assert_serves();
+            began.elapsed()
+        };
+        (0..40).map(|_| once()).min().unwrap()
     };
-    let alone = median();
+    let alone = best();
     let head = request_head(1, &HELLO);
     // Nothing said, half a header, half a request: in equal parts.
     let idle: Vec<_> = (0..200)
@@ -356,10 +354,12 @@ fn two_hundred_idle_clients_delay_nobody() {
         })
         .collect();
     daemon.wait_for_lines("connection from", 200);
-    let crowded = median();
-    assert!(crowded < alone * 2 + Duration::from_millis(10), "{alone:?} alone, {crowded:?} in a crowd");
+    let crowded = best();
     drop(idle);
     daemon.assert_unharmed();
+    // A daemon that has worked a while waits longer for a processor that others want, crowd or no crowd.
+    let alone = alone.max(best());
+    assert!(crowded < alone * 2 + Duration::from_millis(5), "{alone:?} alone, {crowded:?} in a crowd");
     place.finish(daemon);
 }
 

@@ -29,7 +29,7 @@ const COMMAND: &str = "/.distcc/command";
 const DIRECTORY: &str = "/home/x";
 
 fn start(place: &Place, namespaces: &str) -> Daemon {
-    Daemon::start(place.daemon().env("DISTCCD_NAMESPACES", namespaces))
+    Daemon::start(place.confined_daemon().env("DISTCCD_NAMESPACES", namespaces))
 }
 
 fn compile(options: &[&str]) -> PumpRequest {
@@ -426,8 +426,9 @@ fn clients_that_vanish_at_any_moment_leave_nothing() {
     place.sandbox.script("compilers/stub-cc", "exit 0\n");
     place.sandbox.allow_compiler("stub-cc");
     for namespaces in WAYS {
-        let daemon =
-            Daemon::start(place.daemon().args(["--jobs", "3"]).env("DISTCCD_NAMESPACES", namespaces));
+        let daemon = Daemon::start(
+            place.confined_daemon().args(["--jobs", "3"]).env("DISTCCD_NAMESPACES", namespaces),
+        );
         let asked = PumpRequest::new(DIRECTORY, &["stub-cc", "-c", "a.c", "-o", "a.o"])
             .file(FILES, "D/usr/include\0Hffffffff../none.h\0".replace("ffffffff", "d202ef8d"))
             .file("/home/x/a.c", "int a;\n".repeat(2000))
@@ -497,7 +498,8 @@ fn a_daemon_that_ends_amid_starts_leaves_nothing() {
         place.sandbox.script("compilers/stub-cc", "exit 0\n");
         place.sandbox.allow_compiler("stub-cc");
         let way = WAYS[round as usize % 2];
-        let daemon = Daemon::start(place.daemon().args(["--jobs", "4"]).env("DISTCCD_NAMESPACES", way));
+        let daemon =
+            Daemon::start(place.confined_daemon().args(["--jobs", "4"]).env("DISTCCD_NAMESPACES", way));
         let asked = PumpRequest::new(DIRECTORY, &["stub-cc", "-c", "a.c", "-o", "a.o"])
             .file("/home/x/a.c", "int a;\n".repeat(20_000))
             .file("/usr/include/of-the-client/a.h", "")

@@ -26,7 +26,7 @@ const SOURCE: &str = "#include <assert.h>\n#include \"sub/../h.h\"\n#include \"d
     int f(int x) { int unused; assert(x > LIMIT); return LINKED + MACRO; }\nconst char *name = __FILE__;\n";
 
 fn start(place: &Place, namespaces: &str) -> Daemon {
-    Daemon::start(place.daemon().env("DISTCCD_NAMESPACES", namespaces))
+    Daemon::start(place.confined_daemon().env("DISTCCD_NAMESPACES", namespaces))
 }
 
 /// A small project: its files, links and forced directories.
@@ -179,7 +179,8 @@ fn what_lies_here_at_an_outputs_place_is_not_in_the_way() {
     place.sandbox.allow_compiler("over-cc");
     for namespaces in WAYS {
         let search = format!("{}:/usr/bin:/bin", place.path("tools/bin").display());
-        let daemon = Daemon::start(place.daemon().env("PATH", search).env("DISTCCD_NAMESPACES", namespaces));
+        let daemon =
+            Daemon::start(place.confined_daemon().env("PATH", search).env("DISTCCD_NAMESPACES", namespaces));
         let directory = place.path("tools/work");
         fs::create_dir_all(&directory).unwrap();
         fs::write(directory.join("a.o"), "another user's").unwrap();
@@ -202,7 +203,7 @@ fn times_and_variables_travel() {
     for namespaces in WAYS {
         let daemon = Daemon::start(
             place
-                .daemon()
+                .confined_daemon()
                 .env("DISTCCD_NAMESPACES", namespaces)
                 .env("CPATH", "/nonexistent")
                 .env("LANG", "xx"),
@@ -395,8 +396,9 @@ fn compilers_end_with_their_clients_and_their_daemon() {
     place.sandbox.script("compilers/slow-cc", "case $* in *-dM*) exit ;; esac; sleep 1000 & sleep 1000\n");
     place.sandbox.allow_compiler("slow-cc");
     for (index, namespaces) in WAYS.into_iter().enumerate() {
-        let daemon =
-            Daemon::start(place.daemon().args(["--job-lifetime", "1"]).env("DISTCCD_NAMESPACES", namespaces));
+        let daemon = Daemon::start(
+            place.confined_daemon().args(["--job-lifetime", "1"]).env("DISTCCD_NAMESPACES", namespaces),
+        );
         let word = format!("-DSLOW{}{index}", std::process::id());
         let asked = PumpRequest::new("/home/x", &["slow-cc", &word, "-c", "a.c", "-o", "a.o"])
             .file("/home/x/a.c", "");

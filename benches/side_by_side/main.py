@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from . import measures, pump_mode
+from . import crowd, measures, pump_mode
 from .measures import Bench
 from .peer import Peer
 from .process import Failure
@@ -28,6 +28,7 @@ PARTS = {
     "speed": measures.speed,
     "include": pump_mode.include_server,
     "pump": pump_mode.pump_jobs,
+    "crowd": crowd.crowded,
 }
 CALLS = "calls"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)

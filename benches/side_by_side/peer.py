@@ -71,7 +71,7 @@ class Daemon:
         open(self.errors, "w").close()
         os.chmod(self.errors, 0o666)
         arguments = ["--no-detach", "--daemon", "--port", str(self.port), "--listen", "127.0.0.1"]
-        arguments += ["--allow", "127.0.0.1", "--jobs", str(self.jobs), "--enable-tcp-insecure"]
+        arguments += ["--allow", "127.0.0.0/8", "--jobs", str(self.jobs), "--enable-tcp-insecure"]
         # Without the usual nice value: other work on this machine would slow the daemons, but not a local make.
         arguments += ["--nice", "0"]
         arguments += ["--log-file", self.errors, "--log-level", "notice"]

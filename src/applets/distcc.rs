@@ -218,7 +218,7 @@ fn start_log() {
     let settings = LogSettings::from_environment();
     let mut problem = None;
     let (level, sink) = match (&settings.file, settings.uncached_descriptor) {
-        (Some(path), _) => match OpenOptions::new().append(true).create(true).mode(0o666).open(path) {
+        (Some(path), _) => match OpenOptions::new().append(true).create(true).mode(0o664).open(path) {
             Ok(file) => (Level::Info, Sink::File(file)),
             Err(error) => {
                 problem = Some(format!("open log file {}: {error}", path.display()));

@@ -9,11 +9,14 @@ use std::time::{Duration, Instant};
 use argh::FromArgs;
 
 use crate::daemon::access::AccessList;
-use crate::daemon::config::{Config, Environment, LogTarget, Mode, NICE_DEFAULT, PORT_DEFAULT};
+use crate::daemon::config::{
+    CONNECTIONS_EACH_DEFAULT, Config, Environment, JOB_LIFETIME_DEFAULT, LogTarget, Mode, NICE_DEFAULT,
+    PORT_DEFAULT, QUEUE_DEFAULT, SandboxMode,
+};
 use crate::daemon::run;
 use crate::exit_code::ExitCode;
 use crate::log::{self, Level, Sink};
-use crate::sys::{net, process, resolve};
+use crate::sys::{net, process, process_tree, resolve};
 use crate::{log_error, log_warning};
 
 /// How long the name given to `--listen` may take to resolve.
@@ -24,6 +27,10 @@ const EXTRA_JOBS: usize = 2;
 const JOBS_MAX: usize = 10_000;
 /// Default of DISTCC_IO_TIMEOUT, in seconds.
 const IO_SECONDS_DEFAULT: u64 = 300;
+/// Least default of `--job-memory`, in bytes: what a large C++ source takes.
+const JOB_MEMORY_MIN: u64 = 1 << 30;
+/// Default of `--job-cpu`, in seconds: sources that take a compiler minutes are rare, an hour is a loop.
+const JOB_SECONDS_DEFAULT: u64 = 3600;
 /// Short options that take a value, which may be joined (`-j4`).
 const SHORT_WITH_VALUE: &[u8] = b"ajNPp";
 
@@ -65,9 +72,27 @@ struct Options {
     /// the server's and compilers' out-of-memory score
     #[argh(option, arg_name = "n")]
     oom_score_adj: Vec<i32>,
-    /// end a compiler that runs longer (default: never)
+    /// end a compiler that runs longer (default: 7200)
     #[argh(option, arg_name = "secs")]
     job_lifetime: Vec<i64>,
+    /// memory of one job (default: half of the machine's; 0: no limit)
+    #[argh(option, arg_name = "mib")]
+    job_memory: Vec<u64>,
+    /// processor time of one job (default: 3600; 0: no limit)
+    #[argh(option, arg_name = "secs")]
+    job_cpu: Vec<u64>,
+    /// clients connected at once (default: 4096)
+    #[argh(option, arg_name = "n")]
+    connections: Vec<usize>,
+    /// those of one address (default: 512)
+    #[argh(option, arg_name = "n")]
+    connections_per_client: Vec<usize>,
+    /// jobs that wait for a compiler's end (default: 1024)
+    #[argh(option, arg_name = "n")]
+    queue: Vec<usize>,
+    /// disk for sources that wait (default: half, or 8192)
+    #[argh(option, arg_name = "mib")]
+    spool: Vec<u64>,
     /// end the server after so many seconds (for tests)
     #[argh(option, arg_name = "secs")]
     lifetime: Vec<u32>,
@@ -95,6 +120,15 @@ struct Options {
     /// the old name of --enable-tcp-insecure
     #[argh(switch, hidden_help)]
     make_me_a_botnet: bool,
+    /// a script that may run as a compiler; repeatable
+    #[argh(option, arg_name = "file")]
+    allow_script: Vec<PathBuf>,
+    /// confine compilers: require, auto (default) or off
+    #[argh(option, arg_name = "mode")]
+    sandbox: Vec<String>,
+    /// a directory compilers may read, too; repeatable
+    #[argh(option, arg_name = "dir")]
+    expose: Vec<PathBuf>,
     /// accepted, without effect
     #[argh(switch, hidden_help, long = "no-fifo")]
     _no_fifo: bool,
@@ -136,9 +170,9 @@ struct Options {
 /// Runs the daemon.
 pub fn run(argv: &[OsString]) -> i32 {
     process::close_inherited_descriptors();
-    let stdin_is_socket = net::peer_of(std::io::stdin().as_fd()).is_some();
-    log::set("distccd", Level::Notice, if stdin_is_socket { Sink::Syslog } else { Sink::Stderr });
-    match start(argv, stdin_is_socket) {
+    let input = Input::of_standard_input();
+    log::set("distccd", Level::Notice, if input == Input::Other { Sink::Stderr } else { Sink::Syslog });
+    match start(argv, input) {
         Ok(None) => 0,
         Ok(Some(signal)) => {
             run::end_by(signal);
@@ -148,9 +182,30 @@ pub fn run(argv: &[OsString]) -> i32 {
     }
 }
 
-fn start(argv: &[OsString], stdin_is_socket: bool) -> Result<Option<i32>, ExitCode> {
+/// What the standard input is: an inetd gives the client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Input {
+    /// A connection from a network.
+    Network,
+    /// A socket of this machine.
+    LocalSocket,
+    /// A pipe, as from sshd, or whatever the starting shell has.
+    Other,
+}
+
+impl Input {
+    fn of_standard_input() -> Input {
+        match net::peer_of(std::io::stdin().as_fd()) {
+            Some(Some(_)) => Input::Network,
+            Some(None) => Input::LocalSocket,
+            None => Input::Other,
+        }
+    }
+}
+
+fn start(argv: &[OsString], input: Input) -> Result<Option<i32>, ExitCode> {
     let Some(options) = parse(argv)? else { return Ok(None) };
-    run::run(configure(options, stdin_is_socket)?)
+    run::run(configure(options, input)?)
 }
 
 /// Reads the options; `None` if a question was answered instead (`--help`, `--version`).
@@ -216,7 +271,7 @@ fn version() -> String {
     )
 }
 
-fn configure(mut options: Options, stdin_is_socket: bool) -> Result<Config, ExitCode> {
+fn configure(mut options: Options, input: Input) -> Result<Config, ExitCode> {
     for (given, option) in [
         (options.auth, "--auth"),
         (!options.blacklist.is_empty(), "--blacklist"),
@@ -235,8 +290,26 @@ fn configure(mut options: Options, stdin_is_socket: bool) -> Result<Config, Exit
             log_warning!("{option}: not built yet, ignored");
         }
     }
-    let inetd = options.inetd || (!options.daemon && !options.wizard && stdin_is_socket);
+    let inetd = options.inetd || (!options.daemon && !options.wizard && input != Input::Other);
     let log_level = log_level(&options);
+    let sandbox = sandbox_mode(&options)?;
+    let exposed = absolute_paths("--expose", &options.expose, "want a directory")?;
+    let scripts = absolute_paths("--allow-script", &options.allow_script, "want a file")?;
+    let any_compiler = options.enable_tcp_insecure || options.make_me_a_botnet;
+    let is_reached_by_network = !inetd || input == Input::Network;
+    if any_compiler
+        && is_reached_by_network
+        && sandbox == SandboxMode::Off
+        && options.allow.is_empty()
+        && !options.allow_private
+    {
+        log_error!(
+            "--enable-tcp-insecure: with --sandbox=off, and no word on who may connect, whoever reaches this port \
+             could run any program; name the clients (--allow=ADDR for each, or --allow-private), or leave \
+             --sandbox=off out"
+        );
+        return Err(ExitCode::BadArguments);
+    }
     let jobs = match options.jobs.last().copied() {
         None => process::processors_online() + EXTRA_JOBS,
         Some(jobs) if jobs >= 1 => usize::try_from(jobs).unwrap_or(usize::MAX).min(JOBS_MAX),
@@ -246,18 +319,30 @@ fn configure(mut options: Options, stdin_is_socket: bool) -> Result<Config, Exit
         mode: mode(&options, inetd)?,
         access: access_list(&options, inetd)?,
         jobs,
-        job_lifetime: options
-            .job_lifetime
-            .pop()
-            .and_then(|seconds| u64::try_from(seconds).ok())
-            .filter(|s| *s > 0)
-            .map(Duration::from_secs),
+        job_lifetime: match options.job_lifetime.pop() {
+            None => Some(JOB_LIFETIME_DEFAULT),
+            // What is not positive is no limit, as in 3.4.
+            Some(seconds) => u64::try_from(seconds).ok().filter(|s| *s > 0).map(Duration::from_secs),
+        },
+        connections: at_least_one("--connections", options.connections.pop())?,
+        connections_each: at_least_one("--connections-per-client", options.connections_per_client.pop())?
+            .unwrap_or(CONNECTIONS_EACH_DEFAULT),
+        queue: options.queue.pop().unwrap_or(QUEUE_DEFAULT),
+        spool_bytes: options.spool.pop().map(|mebibytes| mebibytes.saturating_mul(1 << 20)),
+        job_memory: options.job_memory.pop().map_or_else(
+            || Some((process_tree::memory_of_machine() / 2).max(JOB_MEMORY_MIN)),
+            |mib| (mib > 0).then(|| mib.saturating_mul(1 << 20)),
+        ),
+        job_processor_seconds: Some(options.job_cpu.pop().unwrap_or(JOB_SECONDS_DEFAULT)).filter(|s| *s > 0),
         lifetime: options.lifetime.pop().filter(|seconds| *seconds > 0),
         nice: options.nice.pop().unwrap_or(NICE_DEFAULT),
         oom_score_adjustment: options.oom_score_adj.pop(),
         pid_file: options.pid_file.pop().map(|path| std::path::absolute(&path).unwrap_or(path)),
         user: options.user.pop(),
-        any_compiler: options.enable_tcp_insecure || options.make_me_a_botnet,
+        any_compiler,
+        scripts,
+        sandbox,
+        exposed,
         log: match (options.log_stderr || options.wizard, options.log_file.pop()) {
             (true, _) => LogTarget::Stderr,
             (false, Some(path)) => LogTarget::File(std::path::absolute(&path).unwrap_or(path)),
@@ -266,6 +351,13 @@ fn configure(mut options: Options, stdin_is_socket: bool) -> Result<Config, Exit
         log_level,
         environment: environment()?,
     })
+}
+
+fn at_least_one(option: &str, value: Option<usize>) -> Result<Option<usize>, ExitCode> {
+    match value {
+        Some(0) => Err(bad_option(option, 0, "want at least 1")),
+        value => Ok(value),
+    }
 }
 
 fn bad_option(option: &str, value: impl std::fmt::Display, cause: impl std::fmt::Display) -> ExitCode {
@@ -282,6 +374,20 @@ fn log_level(options: &Options) -> Level {
         log_warning!("--log-level {name}: no such level; logging at notice");
         Level::Notice
     })
+}
+
+fn sandbox_mode(options: &Options) -> Result<SandboxMode, ExitCode> {
+    let Some(name) = options.sandbox.last() else { return Ok(SandboxMode::default()) };
+    SandboxMode::from_name(name).ok_or_else(|| bad_option("--sandbox", name, "want require, auto or off"))
+}
+
+/// The paths given to an option, without regard to where the daemon is going to be.
+fn absolute_paths(option: &str, paths: &[PathBuf], want: &str) -> Result<Vec<PathBuf>, ExitCode> {
+    let absolute = |path: &PathBuf| match path.as_os_str().is_empty() {
+        true => Err(bad_option(option, path.display(), want)),
+        false => Ok(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
+    };
+    paths.iter().map(absolute).collect()
 }
 
 fn mode(options: &Options, inetd: bool) -> Result<Mode, ExitCode> {
@@ -360,7 +466,7 @@ mod tests {
     }
 
     fn config(words: &[&str]) -> Result<Config, ExitCode> {
-        configure(options(words)?.expect("an option that answers"), false)
+        configure(options(words)?.expect("an option that answers"), Input::Other)
     }
 
     #[test]
@@ -398,6 +504,11 @@ mod tests {
             &["--listen", "no-such-host.invalid"],
             &["--auth"],
             &["--no-detach=yes"],
+            &["--sandbox=perhaps"],
+            &["--expose="],
+            &["--allow-script="],
+            &["--enable-tcp-insecure", "--sandbox=off"],
+            &["--make-me-a-botnet", "--sandbox=off", "--listen=127.0.0.1"],
         ] {
             assert_eq!(config(words).unwrap_err(), ExitCode::BadArguments, "{words:?}");
         }
@@ -416,6 +527,40 @@ mod tests {
         assert_eq!(config.log, LogTarget::Stderr);
         assert_eq!(config.log_level, Level::Debug);
         assert_eq!(config.mode, Mode::Standalone { addresses: vec![], port: 3632, detach: false });
+    }
+
+    #[test]
+    fn the_sandbox_is_as_strong_as_it_can_be_unless_told_otherwise() {
+        for (words, want) in [
+            ([].as_slice(), SandboxMode::Auto),
+            (&["--sandbox=auto"], SandboxMode::Auto),
+            (&["--sandbox", "require"], SandboxMode::Require),
+            (&["--sandbox=require", "--sandbox=off"], SandboxMode::Off),
+        ] {
+            assert_eq!(config(words).unwrap().sandbox, want, "{words:?}");
+        }
+        let exposed = config(&["--expose=/opt/sdk", "--expose", "/srv/gcc"]).unwrap().exposed;
+        assert_eq!(exposed, [PathBuf::from("/opt/sdk"), PathBuf::from("/srv/gcc")]);
+        let scripts = config(&["--allow-script=/usr/bin/zcc", "--allow-script", "/x/cc"]).unwrap().scripts;
+        assert_eq!(scripts, [PathBuf::from("/usr/bin/zcc"), PathBuf::from("/x/cc")]);
+    }
+
+    #[test]
+    fn any_compiler_goes_with_a_sandbox_or_known_clients() {
+        for words in [
+            ["--enable-tcp-insecure"].as_slice(),
+            &["--enable-tcp-insecure", "--sandbox=require"],
+            &["--enable-tcp-insecure", "--sandbox=off", "--allow=10.0.0.1"],
+            &["--enable-tcp-insecure", "--sandbox=off", "--allow-private"],
+            &["--inetd", "--enable-tcp-insecure", "--sandbox=off"],
+            &["--sandbox=off"],
+        ] {
+            assert!(config(words).is_ok(), "{words:?}");
+        }
+        for (input, accepted) in [(Input::LocalSocket, true), (Input::Network, false)] {
+            let options = options(&["--inetd", "--enable-tcp-insecure", "--sandbox=off"]).unwrap().unwrap();
+            assert_eq!(configure(options, input).is_ok(), accepted, "{input:?}");
+        }
     }
 
     #[test]

@@ -107,6 +107,7 @@ impl Background {
             directory: None,
             stdio: [Some(null.as_fd()), Some(null.as_fd()), Some(stderr.as_fd())],
             group: Group::Detached,
+            walls: None,
         }
         .spawn()
         .map_err(cannot)?;

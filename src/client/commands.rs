@@ -52,7 +52,7 @@ impl PumpCommand {
 impl RemoteCommands {
     /// The commands as servers may be given them; or why the compilation is better off here.
     pub fn for_compile(session: &Session<'_>, compile: &Compile) -> Result<RemoteCommands, String> {
-        let family = Family::of_name(compile.compiler());
+        let family = session.invocation.family(compile.compiler());
         let natives = compile.native_options();
         if natives.is_empty() {
             return RemoteCommands::new(compile, family);

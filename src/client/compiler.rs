@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::client::TRIPLE;
 use crate::client::settings::Settings;
-use crate::compiler_args::{self, Surroundings};
+use crate::compiler_args::{self, Family, Surroundings};
 use crate::exit_code::ExitCode;
 use crate::log::{self, Level};
 use crate::log_debug;
@@ -79,8 +79,8 @@ impl Invocation {
         Ok(self.level > 0)
     }
 
-    /// The file to run for `name`: the first on the search path that is not distcc itself, else, for a path that does
-    /// not exist, its last part on the search path.
+    /// The file to run for `name`: the first on the search path that is not distcc itself; for a path to distcc itself,
+    /// its last part on the search path. A path to nothing stands for no other compiler of that name.
     pub fn find(&self, name: &OsStr) -> Option<PathBuf> {
         if let Some(known) = self.found.borrow().get(name) {
             return known.clone();
@@ -90,11 +90,22 @@ impl Invocation {
         found
     }
 
+    /// Whose compiler a name stands for, as it says or as the file says that it leads to: `mycc` may be a link to clang.
+    pub fn family(&self, name: &OsStr) -> Family {
+        let said = Family::of_name(name);
+        if said == Family::Clang {
+            return said;
+        }
+        let file = self.find(name).and_then(|path| fs::canonicalize(path).ok());
+        file.map_or(said, |file| Family::of_name(file.as_os_str()))
+    }
+
     fn search(&self, name: &OsStr) -> Option<PathBuf> {
         let own = FileIdentity::of_own_executable();
         let is_real = |path: &PathBuf| own.is_none() || FileIdentity::of(path) != own;
         child::candidates(name, &self.search_path).find(is_real).or_else(|| {
             let base = Path::new(name).file_name().filter(|base| *base != name)?;
+            child::is_executable(Path::new(name)).then_some(())?;
             child::candidates(base, &self.search_path).find(is_real)
         })
     }
@@ -221,10 +232,15 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_path_falls_back_to_its_name() {
+    fn a_path_to_distcc_itself_means_its_name_and_a_path_to_nothing_nothing() {
         let invocation = invocation(0, false);
-        let found = invocation.find(OsStr::new("/nonexistent/sh")).unwrap();
+        let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+        let link = dir.path().join("sh");
+        symlink(std::env::current_exe().unwrap(), &link).unwrap();
+        let found = invocation.find(link.as_os_str()).unwrap();
         assert_eq!(found.file_name(), Some(OsStr::new("sh")));
-        assert_eq!(invocation.find(OsStr::new("no-such-compiler")), None);
+        for name in ["/nonexistent/sh", "no-such-compiler"] {
+            assert_eq!(invocation.find(OsStr::new(name)), None);
+        }
     }
 }

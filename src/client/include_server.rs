@@ -50,10 +50,16 @@ pub struct Patience {
     pub answer: Duration,
 }
 
-/// Asks the include server whose socket is at `socket`, in the best language it knows.
-pub fn ask(socket: &Path, question: &Question, patience: Patience) -> Result<FileSet, AskError> {
+/// Asks the include server whose socket is at `socket`, in the best language it knows. `sudo_user` is who became root
+/// to run this, if so.
+pub fn ask(
+    socket: &Path,
+    question: &Question,
+    patience: Patience,
+    sudo_user: Option<u32>,
+) -> Result<FileSet, AskError> {
     match ask_directly(socket, question, patience) {
-        Err(AskError::Absent(_)) => ask_in_old_language(socket, question, patience),
+        Err(AskError::Absent(_)) => ask_in_old_language(socket, question, patience, sudo_user),
         result => result,
     }
 }
@@ -64,7 +70,7 @@ pub fn ask_directly(socket: &Path, question: &Question, patience: Patience) -> R
     let stream = connect(&direct_socket(socket), patience.connect, limit)?;
     // What it answers is compiled. Its socket may lie in a directory that someone else was the first to make.
     if net::peer_user(stream.as_fd()).ok() != Some(process::user_id()) {
-        return Err(AskError::Broken(format!("{} belongs to another user", socket.display())));
+        return Err(of_another_user(socket));
     }
     let mut message = Vec::with_capacity(2048);
     question.encode(&mut message);
@@ -84,8 +90,18 @@ pub fn ask_directly(socket: &Path, question: &Question, patience: Patience) -> R
 }
 
 /// Asks an include server of distcc 3.4.
-fn ask_in_old_language(socket: &Path, question: &Question, patience: Patience) -> Result<FileSet, AskError> {
+fn ask_in_old_language(
+    socket: &Path,
+    question: &Question,
+    patience: Patience,
+    sudo_user: Option<u32>,
+) -> Result<FileSet, AskError> {
     let stream = connect(socket, patience.connect, patience.answer)?;
+    // It names files, which are read with our rights and sent.
+    let owner = net::peer_user(stream.as_fd());
+    if !owner.is_ok_and(|owner| is_trusted(owner, process::user_id(), sudo_user)) {
+        return Err(of_another_user(socket));
+    }
     let mut message = Vec::with_capacity(2048);
     OldQuestion::encode(&question.directory, &question.argv, &mut message);
     write(&stream, &message)?;
@@ -95,6 +111,17 @@ fn ask_in_old_language(socket: &Path, question: &Question, patience: Patience) -
         return Err(AskError::CannotTell("it does not say why".into()));
     }
     FileSet::from_mirror(&paths).map_err(AskError::Broken)
+}
+
+/// Whether files that an include server of `owner` names may be read by `user`: its own does that, and root could
+/// anyway. With `sudo -E make` root builds with the server of the user who became root.
+fn is_trusted(owner: u32, user: u32, sudo_user: Option<u32>) -> bool {
+    const ROOT: u32 = 0;
+    owner == user || owner == ROOT || user == ROOT && sudo_user == Some(owner)
+}
+
+fn of_another_user(socket: &Path) -> AskError {
+    AskError::Broken(format!("{} belongs to another user", socket.display()))
 }
 
 fn connect(path: &Path, limit: Duration, silence: Duration) -> Result<UnixStream, AskError> {
@@ -108,7 +135,7 @@ fn connect(path: &Path, limit: Duration, silence: Duration) -> Result<UnixStream
 }
 
 fn write(stream: &UnixStream, message: &[u8]) -> Result<(), AskError> {
-    net::write_parts(stream.as_fd(), &mut [IoSlice::new(message)])
+    net::write_parts(stream.as_fd(), &mut [IoSlice::new(message)], |_| Ok(()))
         .map_err(|error| AskError::Broken(format!("ask it: {error}")))
 }
 
@@ -142,6 +169,27 @@ fn read_answer<T>(
             Ok(None) if Instant::now() >= give_up => return Err(late()),
             Ok(None) => {}
             Err(error) => return Err(AskError::Broken(format!("its answer makes no sense: {error}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_ones_own_include_server_roots_and_that_before_sudo_are_trusted() {
+        for (owner, user, sudo_user, expected) in [
+            (1000, 1000, None, true),
+            (0, 1000, None, true),
+            (0, 0, None, true),
+            (1001, 1000, None, false),
+            (1001, 1000, Some(1001), false),
+            (1000, 0, None, false),
+            (1000, 0, Some(1000), true),
+            (1001, 0, Some(1000), false),
+        ] {
+            assert_eq!(is_trusted(owner, user, sudo_user), expected, "{owner}'s, {user} after {sudo_user:?}");
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::client::settings::Settings;
 use crate::client::source::{Preprocessing, Source};
 use crate::client::terminal;
 use crate::client::transport::{Connection, Opening};
-use crate::compiler_args::{self, Compile, Family, TextForm, Verdict};
+use crate::compiler_args::{self, Compile, TextForm, Verdict};
 use crate::exit_code::ExitCode;
 use crate::hosts::list::HostList;
 use crate::hosts::spec::{Host, Transport};
@@ -84,7 +84,7 @@ fn scan(invocation: &mut Invocation, settings: &Settings) -> Result<Verdict, com
     let verdict = compiler_args::scan(&invocation.argv)?;
     invocation.argv = compiler_args::split_wp(&invocation.argv);
     let Verdict::Distribute(compile) = &verdict else { return Ok(verdict) };
-    let options = terminal::options(compile, settings);
+    let options = terminal::options(compile, invocation.family(compile.compiler()), settings);
     if options.is_empty() {
         return Ok(verdict);
     }
@@ -374,7 +374,7 @@ fn conclude(
 ) -> Result<i32, Failure> {
     let preprocessed_there = reply.version.preprocesses_remotely();
     let misled = !preprocessed_there
-        && compile.blames_preprocessing(Family::of_name(compile.compiler()), &reply.stderr);
+        && compile.blames_preprocessing(session.invocation.family(compile.compiler()), &reply.stderr);
     if reply.status.success() {
         if misled {
             // Only a compiler that sees the source itself knows whether the message is true.

@@ -56,6 +56,7 @@ pub fn run(
         directory: None,
         stdio: [None, None, captured.as_ref().map(File::as_fd)],
         group: Group::Shared,
+        walls: None,
     };
     let child = command.spawn().map_err(|error| {
         log_error!("execute {}: {error}", program.display());

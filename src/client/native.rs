@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::compiler_args::Family;
 use crate::hosts::name_hash;
 use crate::sys::child::{Command, Environment, Group};
-use crate::sys::temp;
+use crate::sys::{open, temp};
 
 /// Bytes of `/proc/cpuinfo` that identify the processor: the first processor's lines.
 const CPUINFO_BYTES: u64 = 4096;
@@ -88,7 +88,8 @@ fn keep(path: &PathBuf, words: &[OsString]) {
     let directory = path.parent().expect("BUG: a file in a directory");
     let _ = fs::create_dir(directory);
     let temporary = directory.join(format!("new_{}", temp::random_name()));
-    if fs::write(&temporary, text.as_bytes()).and_then(|()| fs::rename(&temporary, path)).is_err() {
+    let written = open::anew(&temporary, 0o666).and_then(|mut file| file.write_all(text.as_bytes()));
+    if written.and_then(|()| fs::rename(&temporary, path)).is_err() {
         let _ = fs::remove_file(&temporary);
     }
 }
@@ -114,6 +115,7 @@ fn driver_plan(
         directory: None,
         stdio: [Some(null.as_fd()), Some(null.as_fd()), Some(plan.as_fd())],
         group: Group::Shared,
+        walls: None,
     }
     .spawn()?;
     let status = child.wait()?;

@@ -78,7 +78,9 @@ impl From<ConversationError> for Fault {
                 Fault::Host(ExitCode::Truncated, text)
             }
             ConversationError::Protocol(error) => Fault::Host(error.exit_code(), text),
-            ConversationError::Silence => Fault::Host(ExitCode::Timeout, text),
+            ConversationError::Silence | ConversationError::Unread | ConversationError::Trickle(_) => {
+                Fault::Host(ExitCode::Timeout, text)
+            }
             ConversationError::Here(_) => Fault::Job(ExitCode::IoError, text),
             ConversationError::TooLarge(_) => Fault::Job(ExitCode::IoError, text),
         }
@@ -101,9 +103,10 @@ pub fn judge_reply(reply: Reply) -> Result<Reply, Fault> {
     Err(match code {
         // Its other compilers are as good as before.
         ExitCode::CompilerMissing => Fault::Unfit(code, text),
+        // It has more to do than it can; when this job is done elsewhere, it may have room for the next.
+        ExitCode::Busy => Fault::Unfit(code, text),
         // It would refuse everything from us, or it is in trouble.
         ExitCode::AccessDenied
-        | ExitCode::Busy
         | ExitCode::IoError
         | ExitCode::SetuidFailed
         | ExitCode::Gone

@@ -255,7 +255,7 @@ fn ask(settings: &Settings, server: &IncludeServer, question: &Question) -> Resu
             let paths = list.as_bytes().split(is_blank).filter(|path| !path.is_empty());
             FileSet::from_mirror(&paths.map(<[u8]>::to_vec).collect::<Vec<_>>()).map_err(AskError::Broken)
         }
-        IncludeServer::OfBuild(socket) => include_server::ask(socket, question, patience),
+        IncludeServer::OfBuild(socket) => include_server::ask(socket, question, patience, settings.sudo_user),
         IncludeServer::InBackground(background) => {
             let socket = background.socket();
             match include_server::ask_directly(&socket, question, patience) {

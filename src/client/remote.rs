@@ -6,15 +6,18 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IoSlice, Write};
 use std::iter;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Instant;
 
+use crate::client::pace::Pace;
 use crate::client::pump::Request;
 use crate::client::source::Source;
 use crate::client::transport::Connection;
 use crate::exit_code::WaitStatus;
 use crate::protocol::limits::{self, ResponseLimits};
-use crate::protocol::lzo::{self, Compressor};
+use crate::protocol::lzo::{self, Compressor, LzoError};
 use crate::protocol::packet::HEADER_BYTES;
 use crate::protocol::request;
 use crate::protocol::response::{BodyKind, ResponseDecoder, ResponseEvent};
@@ -24,6 +27,9 @@ use crate::sys::temp::OutputFile;
 
 /// One read of the reply, in bytes.
 const READ_BYTES: usize = 64 << 10;
+/// One piece of a source that the kernel sends by itself, in bytes: what it moves in one step, each of which may take as
+/// long as the socket may stand still. Between two of them the pace is looked at.
+const SEND_BYTES: usize = 64 << 10;
 
 /// What went wrong between connecting and the end of the reply.
 #[derive(Debug)]
@@ -40,10 +46,23 @@ pub enum ConversationError {
     Protocol(ProtocolError),
     /// It was silent for too long.
     Silence,
+    /// It has taken nothing of the request for too long.
+    Unread,
+    /// What this is moved, but so slowly that it would hardly end.
+    Trickle(&'static str),
     /// A file could not be read or written here: what was attempted on which, and why it failed.
     Here(String),
     /// The source is larger than the protocol can carry.
     TooLarge(u64),
+}
+
+impl From<LzoError> for ConversationError {
+    fn from(error: LzoError) -> ConversationError {
+        match error {
+            LzoError::NoMemory { .. } => ConversationError::Here(error.to_string()),
+            error => ConversationError::Protocol(ProtocolError::Lzo(error)),
+        }
+    }
 }
 
 impl fmt::Display for ConversationError {
@@ -59,6 +78,10 @@ impl fmt::Display for ConversationError {
             ConversationError::Protocol(error) => write!(f, "{error}"),
             ConversationError::Silence => {
                 f.write_str("no byte came for DISTCC_IO_TIMEOUT; if compiling takes so long, raise it")
+            }
+            ConversationError::Unread => f.write_str("it took no byte of the request for DISTCC_IO_TIMEOUT"),
+            ConversationError::Trickle(what) => {
+                write!(f, "{what} moved at less than a kilobyte a second for four times DISTCC_IO_TIMEOUT")
             }
             ConversationError::Here(what) => f.write_str(what),
             ConversationError::TooLarge(bytes) => {
@@ -132,7 +155,9 @@ pub fn send_plain(
         let plain = source
             .map()
             .map_err(|error| ConversationError::Here(format!("map the preprocessed source: {error}")))?;
-        let packed = Compressor::new().compress(&plain);
+        let packed = Compressor::new()
+            .compress_if_room(&plain)
+            .map_err(|error| ConversationError::Here(format!("compress the source: {error}")))?;
         request::encode_source_header(length(packed.len() as u64)?, &mut head);
         return send_parts(connection, &head, Some(&packed), None, options.cork);
     }
@@ -148,31 +173,69 @@ fn send_parts(
     cork: bool,
 ) -> Result<(), ConversationError> {
     let to = connection.output();
-    let write_all = |mut bytes: &[u8], more: bool| -> io::Result<()> {
-        while !bytes.is_empty() {
-            let count = if more && cork { net::write_more(to, bytes) } else { net::write(to, bytes) }?;
-            bytes = &bytes[count..];
-        }
-        Ok(())
-    };
-    let result = write_all(head, true).and_then(|()| {
+    let mut moved = watch_pace(connection);
+    let mut send = || {
+        send_bytes(to, head, cork, &mut moved)?;
         if let Some(packed) = packed {
-            write_all(packed, false)?;
+            send_bytes(to, packed, false, &mut moved)?;
         }
-        let Some(source) = source else { return Ok(()) };
-        let mut offset = 0;
-        while offset < source.bytes() {
-            let left = usize::try_from(source.bytes() - offset).unwrap_or(usize::MAX);
-            match net::send_file(to, source.file(), offset, left) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => offset += count as u64,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        source.map_or(Ok(()), |source| send_source(to, source, &mut moved))
+    };
+    send().map_err(not_sent)
+}
+
+/// `more` lets the kernel wait for what follows.
+fn send_bytes(
+    to: BorrowedFd<'_>,
+    mut bytes: &[u8],
+    more: bool,
+    moved: &mut impl FnMut(usize) -> io::Result<()>,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let count = if more { net::write_more(to, bytes) } else { net::write(to, bytes) }?;
+        bytes = &bytes[count..];
+        moved(count)?;
+    }
+    Ok(())
+}
+
+fn send_source(
+    to: BorrowedFd<'_>,
+    source: &Source,
+    moved: &mut impl FnMut(usize) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut offset = 0;
+    while offset < source.bytes() {
+        let left = usize::try_from(source.bytes() - offset).unwrap_or(usize::MAX);
+        match net::send_file(to, source.file(), offset, left.min(SEND_BYTES)) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                offset += count as u64;
+                moved(count)?;
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
-        Ok(())
-    });
-    result.map_err(ConversationError::Send)
+    }
+    Ok(())
+}
+
+/// Counts what is sent, and ends it if that comes to nothing.
+fn watch_pace(connection: &Connection) -> impl FnMut(usize) -> io::Result<()> {
+    let mut pace = Pace::new(connection.silence(), Instant::now());
+    move |bytes| {
+        if pace.keeps_up(bytes, Instant::now()) { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
+    }
+}
+
+fn not_sent(error: io::Error) -> ConversationError {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => ConversationError::Unread,
+        io::ErrorKind::TimedOut if error.raw_os_error().is_none() => {
+            ConversationError::Trickle("the request")
+        }
+        _ => ConversationError::Send(error),
+    }
 }
 
 /// Sends a job to be preprocessed there (version 3).
@@ -189,12 +252,12 @@ pub fn send_files(connection: &Connection, request: &Request) -> Result<(), Conv
     }
     let parts = iter::once(head.as_slice()).chain(request.files.parts());
     let mut parts: Vec<IoSlice> = parts.map(IoSlice::new).collect();
-    match net::write_parts(connection.output(), &mut parts) {
+    match net::write_parts(connection.output(), &mut parts, watch_pace(connection)) {
         // It closes before it has everything: its reply, or the lack of one, says why.
         Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
             Ok(())
         }
-        result => result.map_err(ConversationError::Send),
+        result => result.map_err(not_sent),
     }
 }
 
@@ -212,6 +275,8 @@ pub fn receive(
     // Bytes of a packet header of which the rest has not come yet.
     let mut kept = 0;
     let mut on_first_byte = Some(on_first_byte);
+    // From the first byte: how long the compiler takes is no matter of speed.
+    let mut pace = None;
     loop {
         let count = match net::read(connection.input(), &mut buffer[kept..]) {
             Ok(count) => count,
@@ -233,6 +298,11 @@ pub fn receive(
         }
         if let Some(on_first_byte) = on_first_byte.take() {
             on_first_byte();
+        }
+        let now = Instant::now();
+        let pace = pace.get_or_insert_with(|| Pace::new(connection.silence(), now));
+        if !pace.keeps_up(count, now) {
+            return Err(ConversationError::Trickle("the reply"));
         }
         let filled = kept + count;
         let mut at = 0;
@@ -278,7 +348,7 @@ impl<'a> Receiver<'a> {
             ResponseEvent::BodyPart(_)
                 if self.current == Some(BodyKind::Dependencies) && self.path().is_none() => {}
             ResponseEvent::BodyPart(bytes) if self.version.compresses() => {
-                self.packed.extend_from_slice(bytes)
+                append(&mut self.packed, bytes)?;
             }
             ResponseEvent::BodyPart(bytes) => self.put(bytes)?,
             ResponseEvent::BodyEnd => {
@@ -287,11 +357,10 @@ impl<'a> Receiver<'a> {
                     // A body may be as long when unpacked as a plain one may be.
                     let limit = match self.current {
                         Some(BodyKind::Object) => limits::OBJECT_BYTES_MAX,
+                        Some(BodyKind::Dependencies) => limits::DEPENDENCIES_BYTES_MAX,
                         _ => limits::MESSAGES_BYTES_MAX,
                     };
-                    let bytes = lzo::decompress(&packed, limit as usize)
-                        .map_err(|error| ConversationError::Protocol(ProtocolError::Lzo(error)))?;
-                    self.put(&bytes)?;
+                    lzo::decompress_to(&packed, limit as usize, |piece| self.put(piece))?;
                 }
                 self.current = None;
             }
@@ -323,8 +392,8 @@ impl<'a> Receiver<'a> {
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), ConversationError> {
         match self.current {
-            Some(BodyKind::Stderr) => self.reply.stderr.extend_from_slice(bytes),
-            Some(BodyKind::Stdout) => self.reply.stdout.extend_from_slice(bytes),
+            Some(BodyKind::Stderr) => append(&mut self.reply.stderr, bytes)?,
+            Some(BodyKind::Stdout) => append(&mut self.reply.stdout, bytes)?,
             Some(BodyKind::Object | BodyKind::Dependencies) => {
                 let Some(path) = self.path() else { return Ok(()) };
                 let written = self.file().as_mut().map_or(Ok(()), |file| file.file().write_all(bytes));
@@ -334,6 +403,14 @@ impl<'a> Receiver<'a> {
         }
         Ok(())
     }
+}
+
+/// Appends, or finds that there is no memory for it: the job can still be done here.
+fn append(to: &mut Vec<u8>, bytes: &[u8]) -> Result<(), ConversationError> {
+    to.try_reserve(bytes.len())
+        .map_err(|error| ConversationError::Here(format!("keep the reply in memory: {error}")))?;
+    to.extend_from_slice(bytes);
+    Ok(())
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> ConversationError {

@@ -66,6 +66,8 @@ pub struct Settings {
     pub safeguard: Option<u32>,
     /// INCLUDE_SERVER_PORT: the socket of the build's include server.
     pub include_server: Option<PathBuf>,
+    /// SUDO_UID: who became root to run this, by number.
+    pub sudo_user: Option<u32>,
     /// INCLUDE_SERVER_STUB: what an include server would answer, for tests.
     pub include_server_stub: Option<OsString>,
     /// DISTCC_TESTING_INCLUDE_SERVER: a job fails when its include server does.
@@ -122,6 +124,7 @@ impl Settings {
                 Ok(level) => level,
             }),
             include_server: non_empty("INCLUDE_SERVER_PORT").map(PathBuf::from),
+            sudo_user: env::var("SUDO_UID").ok().and_then(|number| number.parse().ok()),
             include_server_stub: non_empty("INCLUDE_SERVER_STUB"),
             testing_include_server: non_empty("DISTCC_TESTING_INCLUDE_SERVER")
                 .is_some_and(|value| value != "0"),

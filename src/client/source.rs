@@ -78,6 +78,7 @@ impl Preprocessing {
             directory: None,
             stdio: [Some(null.as_fd()), Some(output.as_fd()), Some(diagnostics.as_fd())],
             group: Group::Shared,
+            walls: None,
         }
         .spawn()?;
         let cleanup = CleanupChild::new(child.pid());

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::client::settings::Settings;
 use crate::hosts::spec::{self, Host};
@@ -30,6 +30,8 @@ pub struct Connection {
     from_host: OwnedFd,
     /// The other direction, where it is not the same socket.
     to_host: Option<OwnedFd>,
+    /// The longest either direction may stand still.
+    silence: Duration,
     /// Ends ssh if a signal ends us.
     _ssh: Option<CleanupChild>,
 }
@@ -64,12 +66,17 @@ impl Opening {
                 // The request is written in few large pieces; the last must not wait for an acknowledgement.
                 stream.set_nodelay(true)?;
                 net::detect_dead_peer(stream.as_fd())?;
-                Connection { from_host: stream.into(), to_host: None, _ssh: None }
+                Connection {
+                    from_host: stream.into(),
+                    to_host: None,
+                    silence: settings.io_timeout,
+                    _ssh: None,
+                }
             }
         };
-        net::set_silence_limit(connection.input(), settings.io_timeout)?;
+        net::set_silence_limit(connection.input(), connection.silence)?;
         if connection.to_host.is_some() {
-            net::set_silence_limit(connection.output(), settings.io_timeout)?;
+            net::set_silence_limit(connection.output(), connection.silence)?;
         }
         Ok(connection)
     }
@@ -84,6 +91,11 @@ impl Connection {
     /// Where bytes for the host go.
     pub fn output(&self) -> BorrowedFd<'_> {
         self.to_host.as_ref().unwrap_or(&self.from_host).as_fd()
+    }
+
+    /// The longest that either may stand still (DISTCC_IO_TIMEOUT).
+    pub fn silence(&self) -> Duration {
+        self.silence
     }
 }
 
@@ -123,11 +135,13 @@ fn start_ssh(argv: &[OsString], settings: &Settings, environment: &Environment) 
         directory: None,
         stdio: [Some(ssh_input.as_fd()), Some(ssh_output.as_fd()), None],
         group: Group::Shared,
+        walls: None,
     }
     .spawn()?;
     Ok(Connection {
         from_host: from_host.into(),
         to_host: Some(to_host.into()),
+        silence: settings.io_timeout,
         _ssh: Some(CleanupChild::new(child.pid())),
     })
 }

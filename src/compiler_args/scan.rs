@@ -253,7 +253,7 @@ impl Survey {
 fn check_option(item: &Item<'_>) -> Result<(), Reason> {
     let (word, value) = (item.word, item.value());
     match item.role() {
-        Role::Local(why) | Role::Profile(why) | Role::Program(why) => Err(Reason::option(word, why)),
+        Role::Local(why) | Role::Profile(why) | Role::Refused(why) => Err(Reason::option(word, why)),
         Role::SideOutput(what) | Role::SideFile(what) => Err(Reason::side_output(word, what)),
         Role::FileAfterEquals(what) if value.as_bytes().contains(&b'=') => {
             Err(Reason::side_output(word, what))
@@ -287,14 +287,15 @@ pub(super) fn assembler_writes(word: &OsStr, value: &OsStr) -> bool {
 pub(super) fn is_system_directory(path: &OsStr) -> bool {
     let bytes = path.as_bytes();
     let below = bytes.starts_with(b"/usr/") || bytes.starts_with(b"/opt/");
-    below && !bytes.split(|byte| *byte == b'/').any(|part| part == b"..")
+    // Some systems have a link /usr/tmp to where everybody may write.
+    below && !bytes.split(|byte| *byte == b'/').any(|part| matches!(part, b".." | b"tmp"))
 }
 
 /// `-Xclang WORD`: judged as the driver's option of that name. Single letters mean other things there.
 fn check_frontend_word(word: &OsStr) -> Result<(), Reason> {
     let row = if is_option(word) { find(word).filter(|row| row.name.len() > 2) } else { None };
     match row.map(|row| row.role) {
-        Some(Role::Local(why) | Role::Profile(why) | Role::Program(why)) => Err(Reason::option(word, why)),
+        Some(Role::Local(why) | Role::Profile(why) | Role::Refused(why)) => Err(Reason::option(word, why)),
         Some(Role::SideOutput(what) | Role::SideFile(what)) => Err(Reason::side_output(word, what)),
         Some(Role::Preprocessor | Role::PreprocessorHere | Role::Dependency(_)) => {
             Err(Reason::option(word, "is given to clang past its driver"))
@@ -426,7 +427,10 @@ mod tests {
             ("gcc -c conftest.c", "conftest.c is a configure script's probe"),
             ("gcc -c x/tmp.conftest.c", "x/tmp.conftest.c is a configure"),
             ("gcc -c .c", "no output is named"),
-            ("clang -c a.c -mllvm -info-output-file=x", "servers refuse it: -mllvm names a file to write"),
+            (
+                "clang -c a.c -mllvm -info-output-file=x",
+                "servers refuse it: -mllvm -info-output-file=x names a file to write",
+            ),
             ("gcc -c a.c @x", "@x names a response file"),
             ("gcc -c a.c --param @x", "--param names a response file"),
             ("gcc -c a.c -D@x", "-D@x names a response file"),
@@ -477,7 +481,7 @@ mod tests {
     fn every_local_row_of_the_table_is_local_and_says_its_name() {
         for row in OPTIONS {
             let why = match row.role {
-                Role::Local(why) | Role::Profile(why) | Role::Program(why) => why,
+                Role::Local(why) | Role::Profile(why) | Role::Refused(why) => why,
                 Role::SideOutput(what) | Role::SideFile(what) => what,
                 _ => continue,
             };

@@ -1,5 +1,5 @@
 //! A client's command as the daemon sees it: whether to run it at all, and the words to run. Trusts nothing in
-//! it; knows no directory but those it is given.
+//! it; knows no directory but those it is given. What single options may do is in `server_policy`.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -7,10 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::compile::asks_for_debug_information;
 use super::dependency::{dependency_file, implies_dependencies};
-use super::old_server::is_probe;
-use super::option_table::{Role, find};
-use super::scan::{assembler_writes, is_system_directory, split_wp};
-use super::source_file::{SourceKind, is_source};
+use super::option_table::Role;
+use super::scan::split_wp;
+use super::server_policy::Judge;
+use super::source_file::SourceKind;
 use super::words::{Item, Kind, basename, items, with_suffix};
 use crate::exit_code::ExitCode;
 
@@ -53,8 +53,9 @@ pub fn check(argv: &[OsString]) -> Result<ServerCompile, Refusal> {
     let mut compiles = false;
     let mut source: Option<(usize, SourceKind)> = None;
     let mut declared = None;
+    let mut judge = Judge::default();
     for item in items(&argv) {
-        check_item(&item)?;
+        judge.check(&item, &argv)?;
         match item.role() {
             Role::Compile | Role::Assemble => compiles = true,
             Role::Language if source.is_none() => declared = SourceKind::of_language(item.value()),
@@ -82,75 +83,6 @@ fn refuse_command(why: &'static str) -> Refusal {
     Refusal { code: ExitCode::BadArguments, word: None, why }
 }
 
-/// Judges one item by itself.
-fn check_item(item: &Item<'_>) -> Result<(), Refusal> {
-    let (word, value) = (item.word, item.value());
-    let refused = |why| Err(refuse(word, ExitCode::DistccFailed, why));
-    match item.kind {
-        Kind::MissingValue(_) => return Err(refuse(word, ExitCode::BadArguments, "lacks its value")),
-        _ if item.names_response_file() => return refused("names a response file"),
-        Kind::Input => return check_input(word),
-        Kind::Known(..) | Kind::Unknown => {}
-    }
-    match item.role() {
-        Role::Preprocess => {
-            Err(refuse(word, ExitCode::PreprocessLocally, "asks for preprocessing, which clients do"))
-        }
-        Role::ImpliesPreprocessing => refused("asks for dependencies instead of a compilation"),
-        Role::Native => refused("means the client's processor, which is not this one"),
-        Role::Profile(why) | Role::Program(why) => refused(why),
-        Role::Language if SourceKind::of_language(value).is_none() => {
-            refused("declares a language not served")
-        }
-        Role::Output if value == "-" => refused("sends the output to standard output"),
-        Role::Assembler if assembler_writes(word, value) => refused("lets the assembler write files"),
-        Role::Assembler if has_response_file(value) => refused("names a response file"),
-        Role::ToolDirectory if !is_system_directory(value) => {
-            refused("looks for the compiler's programs outside /usr and /opt")
-        }
-        Role::Frontend | Role::Keep if loads_code(value) => refused("loads code into the compiler"),
-        Role::Frontend | Role::Keep if names_output_file(value) => refused("names a file to write"),
-        _ => Ok(()),
-    }
-}
-
-fn check_input(word: &OsStr) -> Result<(), Refusal> {
-    let refused = |why| Err(refuse(word, ExitCode::DistccFailed, why));
-    let bytes = word.as_bytes();
-    match bytes {
-        b"-" => refused("reads the source from standard input"),
-        // gcc hands the name on by itself: `-dumpbase @x.c`.
-        _ if basename(word).as_bytes().starts_with(b"@") => refused("makes gcc look for a response file"),
-        _ if bytes.ends_with(b".s") || bytes.ends_with(b".S") => refused("is assembler source"),
-        _ if is_source(word) && is_probe(word) => refused("is a configure script's probe"),
-        _ => Ok(()),
-    }
-}
-
-/// Whether a value of `-Xclang` or `-mllvm` makes the compiler load a library.
-fn loads_code(value: &OsStr) -> bool {
-    let by_table = || matches!(find(value).map(|row| row.role), Some(Role::Program(_)));
-    value.as_bytes().starts_with(b"-load") || value.as_bytes().starts_with(b"-") && by_table()
-}
-
-/// Whether a value of `-Xclang` or `-mllvm` chooses a file to write, past the driver.
-fn names_output_file(value: &OsStr) -> bool {
-    let bytes = value.as_bytes();
-    const NAMES: [&[u8]; 3] = [b"-file=", b"-output=", b"-dump-egraph="];
-    let assigns_file = NAMES.iter().any(|name| bytes.windows(name.len()).any(|part| part == *name));
-    // Clients of ours define macros past clang's driver; a definition may look like anything.
-    if bytes.starts_with(b"-D") || bytes.starts_with(b"-U") {
-        return false;
-    }
-    // Longer names only: what `-d` and the like mean to the driver they do not mean here.
-    let by_table =
-        || find(value).is_some_and(|row| row.name.len() > 2 && matches!(row.role, Role::SideFile(_)));
-    bytes == b"-o"
-        || [b"-file".as_slice(), b"-output", b"-dependency-dot"].iter().any(|end| bytes.ends_with(end))
-        || assigns_file
-        || bytes.starts_with(b"-") && by_table()
-}
-
 /// Whether an option writes a file whose place the client chose; without it, the object is the same.
 pub(super) fn writes_to_chosen_place(item: &Item<'_>) -> bool {
     match item.role() {
@@ -161,14 +93,11 @@ pub(super) fn writes_to_chosen_place(item: &Item<'_>) -> bool {
     }
 }
 
-fn has_response_file(value: &OsStr) -> bool {
-    value.as_bytes().split(|byte| *byte == b',').any(|part| part.starts_with(b"@"))
-}
-
 impl ServerCompile {
-    /// The compiler's name, as the client gave it.
-    pub fn compiler(&self) -> &OsStr {
-        &self.argv[0]
+    /// Replaces the compiler's name, from which compilers tell what they are and where their parts lie, by the one
+    /// that the server accepts.
+    pub fn call(&mut self, name: &OsStr) {
+        self.argv[0] = name.to_owned();
     }
 
     /// The words as the client sent them, with `-Wp,` divided.
@@ -298,36 +227,40 @@ mod tests {
             ("gcc -c a.c -mcpu=native", DistccFailed, "-mcpu=native means"),
             ("gcc -c a.c -fplugin=x", DistccFailed, "-fplugin=x loads"),
             ("clang -c a.c -fpass-plugin=x", DistccFailed, "-fpass-plugin=x loads"),
-            ("clang -c a.c -Xclang -load -Xclang x", DistccFailed, "-Xclang loads"),
-            ("clang -c a.c -Xclang -fplugin=x", DistccFailed, "-Xclang loads"),
-            ("clang -c a.c -mllvm -load=x", DistccFailed, "-mllvm loads"),
-            ("clang -c a.c -Xclang -o -Xclang x", DistccFailed, "-Xclang names"),
-            ("clang -c a.c -mllvm -info-output-file=x", DistccFailed, "-mllvm names"),
+            ("clang -c a.c -Xclang -load -Xclang x", DistccFailed, "-Xclang -load loads"),
+            ("clang -c a.c -Xclang -fplugin=x", DistccFailed, "-Xclang -fplugin=x loads"),
+            ("clang -c a.c -mllvm -load=x", DistccFailed, "-mllvm -load=x loads"),
+            ("clang -c a.c -Xclang -o -Xclang x", DistccFailed, "-Xclang -o names"),
+            ("clang -c a.c -mllvm -info-output-file=x", DistccFailed, "-mllvm -info-output-file=x names"),
             ("gcc -c a.c -specs=x", DistccFailed, "-specs=x replaces"),
             ("gcc -c a.c --specs=x", DistccFailed, "--specs=x replaces"),
             ("gcc -c a.c -wrapper sh,-c", DistccFailed, "-wrapper runs"),
             ("gcc -c a.c -Wp,-M,x", DistccFailed, "-M asks"),
             ("gcc -c a.c @x", DistccFailed, "@x names"),
-            ("gcc -c a.c --param @x", DistccFailed, "--param names"),
-            ("gcc -c a.c -D @x", DistccFailed, "-D names"),
+            ("gcc -c a.c --param @x", DistccFailed, "@x names"),
+            ("gcc -c a.c -D @x", DistccFailed, "@x names"),
             ("gcc -c a.c -D@x", DistccFailed, "-D@x names"),
             ("gcc -c a.c -imacros@x", DistccFailed, "-imacros@x names"),
-            ("gcc -c a.c -Wp,-U,@x", DistccFailed, "-U names"),
-            ("clang -c a.c -Xclang @x", DistccFailed, "-Xclang names"),
+            ("gcc -c a.c -Wp,-U,@x", DistccFailed, "@x names"),
+            ("clang -c a.c -Xclang @x", DistccFailed, "@x names"),
             ("gcc -c d/@x.c", DistccFailed, "d/@x.c makes"),
             ("gcc -c a.c -Wa,@x", DistccFailed, "-Wa,@x names"),
             ("gcc -c a.c -Wa,-a=x", DistccFailed, "-Wa,-a=x lets"),
             ("gcc -c a.c -Wa,-MD,x", DistccFailed, "-Wa,-MD,x lets"),
             ("gcc -c a.c -Wa,--64,--M,x", DistccFailed, "-Wa,--64,--M,x lets"),
-            ("gcc -c a.c -Xassembler --MD=x", DistccFailed, "-Xassembler lets"),
+            ("gcc -c a.c -Xassembler --MD=x", DistccFailed, "-Xassembler --MD=x lets"),
+            ("g++ -c a.cc -fmodule-mapper=|sh", DistccFailed, "-fmodule-mapper=|sh runs a program"),
+            ("clang -c a.c -Xclang -dependency-dot -Xclang x", DistccFailed, "-Xclang -dependency-dot names"),
             (
-                "g++ -c a.cc -fmodules-ts -fmodule-mapper=|sh",
+                "clang -c a.c -Xclang -fmodules-cache-path=x",
                 DistccFailed,
-                "-fmodule-mapper=|sh runs a program",
+                "-Xclang -fmodules-cache-path=x names",
             ),
-            ("clang -c a.c -Xclang -dependency-dot -Xclang x", DistccFailed, "-Xclang names"),
-            ("clang -c a.c -Xclang -fmodules-cache-path=x", DistccFailed, "-Xclang names"),
-            ("clang -c a.c -Xclang -analyzer-dump-egraph=x", DistccFailed, "-Xclang names"),
+            (
+                "clang -c a.c -Xclang -analyzer-dump-egraph=x",
+                DistccFailed,
+                "-Xclang -analyzer-dump-egraph=x names",
+            ),
             ("gcc -c a.c -B.", DistccFailed, "-B. looks"),
             ("gcc -c a.c -B /usr/../tmp", DistccFailed, "-B looks"),
             ("gcc -c a.c -B/tmp/x", DistccFailed, "-B/tmp/x looks"),

@@ -92,6 +92,10 @@ impl ServerCompile {
             let why = "speaks to the preprocessor, which could write files";
             return Err(refuse(item.word, ExitCode::DistccFailed, why));
         }
+        if let Some(item) = items(&self.argv).find(|item| is_overlay(item)) {
+            let why = "shows files under other names, which may be this server's";
+            return Err(refuse(item.word, ExitCode::DistccFailed, why));
+        }
         if let Some(word) = self.records_paths() {
             let why = "records the names of files in a way that cannot be changed";
             return Err(refuse(word, ExitCode::DistccFailed, why));
@@ -157,6 +161,11 @@ impl ServerCompile {
             output => output.to_owned(),
         }
     }
+}
+
+/// Whether an option names a list of files and where clang finds their content.
+fn is_overlay(item: &Item<'_>) -> bool {
+    matches!(item.kind, Kind::Known(row, _) if matches!(row.name, "-ivfsoverlay" | "-vfsoverlay"))
 }
 
 impl Unpacked<'_> {
@@ -345,6 +354,7 @@ mod tests {
             ("-fsanitize=address -fno-sanitize=all", ""),
             ("-frecord-gcc-switches", "-frecord-gcc-switches records"),
             ("-Xpreprocessor -MD -Xpreprocessor /etc/x", "-Xpreprocessor speaks"),
+            ("-ivfsoverlay x.yaml", "-ivfsoverlay shows files"),
         ];
         for (options, want) in cases {
             let told = unpacked(&format!("gcc {options} -c a.c"), PathMaps::Unknown);

@@ -8,13 +8,17 @@ use std::time::Instant;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use crate::daemon::connection::{Connection, Limits, Next};
+use crate::daemon::connection::{Connection, Limits};
+use crate::daemon::crowd::Seat;
+use crate::daemon::exchange::Next;
 use crate::sys::net;
 
 /// One client's descriptors, and its state.
 pub struct Client {
     /// What is said.
     pub connection: Connection,
+    /// Its place among the others.
+    pub seat: Seat,
     reader: OwnedFd,
     /// The other end, where it is not the same socket (pipes).
     writer: Option<OwnedFd>,
@@ -34,8 +38,8 @@ pub enum Watch {
 
 impl Client {
     /// A client that is not watched yet.
-    pub fn new(connection: Connection, reader: OwnedFd, writer: Option<OwnedFd>) -> Client {
-        Client { connection, reader, writer, watch: Watch::Nothing }
+    pub fn new(connection: Connection, seat: Seat, reader: OwnedFd, writer: Option<OwnedFd>) -> Client {
+        Client { connection, seat, reader, writer, watch: Watch::Nothing }
     }
 
     /// Widens what is watched. Most never need more than their input watched, and that only when the first read did

@@ -4,21 +4,23 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use crate::daemon::allowance::Pools;
 use crate::daemon::compilers::{Compilers, Policy};
-use crate::daemon::connection::{Connection, Context, Event, Limits, Next};
+use crate::daemon::connection::{Connection, Limits};
+use crate::daemon::exchange::{Context, Event, Next};
 use crate::daemon::exposures::Exposures;
-use crate::daemon::job::{PumpEnvironments, Workshop};
-use crate::daemon::memory::Memory;
+use crate::daemon::job::{Environments, Workshop};
+use crate::daemon::patron::Origin;
 use crate::daemon::refusal::Refusal;
+use crate::daemon::sandbox::{Allotment, Sandbox};
 use crate::daemon::system_headers::SystemHeaders;
 use crate::daemon::unpacked::KnownMaps;
 use crate::exit_code::ExitCode;
 use crate::protocol::lzo::Compressor;
-use crate::sys::child::Environment;
 use crate::sys::exposure::Exposure;
 use crate::sys::net;
 
-const LIMITS: Limits = Limits { silence: Duration::from_secs(300), job_lifetime: None };
+const LIMITS: Limits = Limits { silence: Duration::from_secs(300), job_lifetime: None, job_memory: None };
 
 /// A client that never stops sending one byte of an argument, some time after the last one.
 struct Trickle {
@@ -33,17 +35,15 @@ impl Trickle {
     fn new(denied: Option<Refusal>) -> Trickle {
         let now = Instant::now();
         Trickle {
-            connection: Connection::new("peer".into(), denied, &LIMITS, now),
+            connection: Connection::new("peer".into(), Origin::Only, denied, &LIMITS, now),
             workshop: Workshop {
                 compilers: Compilers::new(Policy::Anything, "/bin".into()),
                 temporary: std::env::temp_dir(),
                 save_temps: false,
-                environment: Environment::default(),
-                pump_environments: PumpEnvironments::default(),
-                memory: Memory::new(1 << 20),
-                trees: Memory::new(1 << 20),
+                environments: Environments::default(),
+                pools: Pools::new(1 << 20, 1 << 20, 1 << 20),
                 exposures: Exposures::new(Exposure::of_this_machine()),
-                confines: false,
+                sandbox: Sandbox::off(Allotment::default()),
                 system_headers: SystemHeaders::default(),
                 path_maps: KnownMaps::default(),
             },
@@ -66,14 +66,17 @@ impl Trickle {
 
     /// The connection so far; what follows is on a new one.
     fn leave(&mut self) -> Connection {
-        std::mem::replace(&mut self.connection, Connection::new("peer".into(), None, &LIMITS, self.now))
+        std::mem::replace(
+            &mut self.connection,
+            Connection::new("peer".into(), Origin::Only, None, &LIMITS, self.now),
+        )
     }
 
     /// Sends a piece of `head` at each interval, then single bytes, until the deadline is nearer than the next
     /// one; what follows the deadline, and how long it all took.
     fn run(&mut self, head: &[&[u8]], interval: Duration) -> (Next, Duration) {
         for piece in head.iter().copied().chain(std::iter::repeat(b"x".as_slice())) {
-            let deadline = self.connection.deadline(&LIMITS).expect("a receiving connection has a deadline");
+            let deadline = self.connection.deadline().expect("a receiving connection has a deadline");
             if self.now + interval > deadline {
                 self.now = deadline;
                 return (self.on_event(Event::TimeOut), deadline - self.began);
@@ -90,15 +93,15 @@ impl Trickle {
 fn a_request_that_never_ends_is_cut_with_a_reason() {
     let mut client = Trickle::new(None);
     let head = [b"DIST00000001ARGC00000003".as_slice(), b"ARGV0001ffff"];
-    let (next, took) = client.run(&head, Duration::from_secs(299));
+    let (next, took) = client.run(&head, Duration::from_secs(29));
     assert!(matches!(next, Next::Send), "{next:?}");
-    assert_eq!(took, Duration::from_secs(3600));
+    assert_eq!(took, Duration::from_secs(60));
     let (one, mut other) = net::pair().unwrap();
     client.connection.send(one.as_fd(), &LIMITS, client.now);
     drop(one);
     let mut reply = String::new();
     other.read_to_string(&mut reply).unwrap();
-    assert!(reply.contains("STAT00007600") && reply.contains("more than 3600 s"), "{reply}");
+    assert!(reply.contains("STAT00007600") && reply.contains("more than 60 s"), "{reply}");
 }
 
 #[test]
@@ -131,7 +134,12 @@ fn silence_is_cut_before() {
     let (next, took) = client.run(&[b"DIST00000001"], Duration::from_secs(301));
     // Nothing was said, so there is nothing to answer.
     assert!(matches!(next, Next::Close), "{next:?}");
-    assert_eq!(took, LIMITS.silence);
+    assert_eq!(took, Duration::from_secs(60));
+    // A preprocessor may run between the arguments and the source, for as long as any silence may last.
+    let head = b"DIST00000001ARGC00000003ARGV00000002ccARGV00000002-cARGV00000003a.c";
+    let mut client = Trickle::new(None);
+    assert!(matches!(client.on_event(Event::Bytes(head)), Next::Wait));
+    assert_eq!(client.connection.deadline(), Some(client.now + LIMITS.silence));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Which compilers this server runs, and where they are.
 //!
 //! A request carries a name. It is looked up in the command list (DISTCC_CMDLIST) where there is one, else it must
-//! appear in a masquerade directory, else (`--enable-tcp-insecure`) anything on the search path goes.
+//! appear in a masquerade directory, else (`--enable-tcp-insecure`) anything on the search path goes. What is found
+//! there is run if it is a compiler; `natures` tells.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -9,10 +10,13 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use crate::daemon::natures::{Nature, Natures};
 use crate::daemon::refusal::Refusal;
 use crate::exit_code::ExitCode;
 use crate::sys::child;
-use crate::sys::process::FileIdentity;
+
+/// Scripts that run gcc and nothing else: the POSIX names of compilers on Debian, where clients may call them so.
+const KNOWN_SCRIPTS: [&str; 2] = ["/usr/bin/c89-gcc", "/usr/bin/c99-gcc"];
 
 /// How the name in a request is judged.
 #[derive(Clone, Debug)]
@@ -33,12 +37,12 @@ pub enum Policy {
 }
 
 /// The compilers this server knows.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Compilers {
     policy: Policy,
     search_path: OsString,
-    /// Our own executable, which must never be run as a compiler.
-    own_identity: Option<FileIdentity>,
+    scripts: Vec<PathBuf>,
+    natures: Natures,
 }
 
 /// A compiler that was found.
@@ -53,35 +57,78 @@ pub struct Program {
 impl Compilers {
     /// Judges by `policy` and searches `search_path`.
     pub fn new(policy: Policy, search_path: OsString) -> Compilers {
-        Compilers { policy, search_path, own_identity: FileIdentity::of_own_executable() }
+        let scripts = KNOWN_SCRIPTS.iter().map(PathBuf::from).collect();
+        Compilers { policy, search_path, scripts, natures: Natures::default() }
+    }
+
+    /// Accepts these scripts as compilers (`--allow-script`).
+    #[must_use]
+    pub fn allowing_scripts(mut self, scripts: impl IntoIterator<Item = PathBuf>) -> Compilers {
+        self.scripts.extend(scripts);
+        self
     }
 
     /// Finds the compiler a request names, or says why it is not run and what would change that.
     pub fn find(&self, requested: &OsStr) -> Result<Program, Refusal> {
         let name = self.accept(requested)?;
-        let found = self.on_search_path(&name).or_else(|| {
-            // A path that exists only on the client: its last part may be here under another directory.
-            let base = Path::new(&name).file_name().filter(|base| *base != name)?;
-            self.on_search_path(base)
-        });
-        found.map(|path| Program { path, name: name.clone() }).ok_or_else(|| {
-            Refusal::new(
-                ExitCode::CompilerMissing,
-                format!(
-                    "compiler {} is not on this server; install it, or set DISTCCD_PATH to its directory (searched: {})",
-                    name.display(),
-                    self.search_path.display()
-                ),
-            )
+        let mut passed_over = Vec::new();
+        if let Some(path) = self.search(&name, &mut passed_over)? {
+            return Ok(Program { path, name });
+        }
+        // A path that exists only on the client: its last part may be here under another directory. Under that name
+        // it is another request, to be accepted as such; and the compiler must not look for its parts where the
+        // client has them.
+        if let Some(base) = Path::new(&name).file_name().filter(|base| *base != name)
+            && self.accept(base).is_ok_and(|accepted| accepted == base)
+            && let Some(path) = self.search(base, &mut passed_over)?
+        {
+            return Ok(Program { path, name: base.to_os_string() });
+        }
+        let searched = self.search_path.display();
+        let text = match passed_over.first() {
+            Some((path, wrapper)) => format!(
+                "compiler {} is on this server only as {}, which is {wrapper} and no compiler; install the \
+                 compiler, or set DISTCCD_PATH to its directory (searched: {searched})",
+                name.display(),
+                path.display()
+            ),
+            None => format!(
+                "compiler {} is not on this server; install it, or set DISTCCD_PATH to its directory \
+                 (searched: {searched})",
+                name.display()
+            ),
+        };
+        Err(Refusal::new(ExitCode::CompilerMissing, text))
+    }
+
+    /// The first compiler of a name. Wrappers on the way go to `passed_over`; a script ends the search, since whoever
+    /// put it before the compiler wants no job to go past it.
+    fn search(
+        &self,
+        name: &OsStr,
+        passed_over: &mut Vec<(PathBuf, &'static str)>,
+    ) -> Result<Option<PathBuf>, Refusal> {
+        // The administrator, or a client that may do so, wants this very file.
+        let is_meant = !matches!(self.policy, Policy::Masqueraded(_));
+        let is_path = name.as_bytes().contains(&b'/');
+        for path in child::candidates(name, &self.search_path) {
+            match self.natures.of(&path) {
+                Nature::Ourselves => {}
+                Nature::Wrapper(_) if is_meant && is_path => return Ok(Some(path)),
+                Nature::Wrapper(wrapper) => passed_over.push((path, wrapper)),
+                Nature::Script(file) if !is_meant && !self.allows(&file) => {
+                    return Err(no_script(name, &path, &file));
+                }
+                Nature::Script(_) | Nature::Program => return Ok(Some(path)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn allows(&self, script: &Path) -> bool {
+        self.scripts.iter().any(|allowed| {
+            allowed == script || fs::canonicalize(allowed).is_ok_and(|allowed| allowed == script)
         })
-    }
-
-    fn on_search_path(&self, name: &OsStr) -> Option<PathBuf> {
-        child::candidates(name, &self.search_path).find(|path| !self.is_own_executable(path))
-    }
-
-    fn is_own_executable(&self, path: &Path) -> bool {
-        self.own_identity.is_some() && FileIdentity::of(path) == self.own_identity
     }
 
     /// The name to run, if the policy accepts the one requested.
@@ -106,6 +153,17 @@ impl Compilers {
             }
         }
     }
+}
+
+fn no_script(name: &OsStr, path: &Path, file: &Path) -> Refusal {
+    let leads = if path == file { String::new() } else { format!(" leads to {}, which", file.display()) };
+    let text = format!(
+        "compiler {} is not run: {}{leads} is a script; to allow it: distccd --allow-script={}",
+        name.display(),
+        path.display(),
+        path.display()
+    );
+    Refusal::new(ExitCode::CompilerMissing, text)
 }
 
 fn accept_masqueraded(requested: &OsStr, directories: &[PathBuf]) -> Result<(), Refusal> {
@@ -188,7 +246,7 @@ pub fn parse_command_list(text: &[u8], file: &Path, words: usize) -> Policy {
 mod tests {
     use super::*;
     use crate::sys::temp::TempDir;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn masquerade() -> (TempDir, Compilers) {
         let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
@@ -203,8 +261,9 @@ mod tests {
         let (_dir, compilers) = masquerade();
         let program = compilers.find(OsStr::new("sh")).unwrap();
         assert_eq!(program, Program { path: "/bin/sh".into(), name: "sh".into() });
+        // Not in a file system where it would be the same; so it is called what is run.
         let program = compilers.find(OsStr::new("/USR/bin/sh")).unwrap();
-        assert_eq!(program, Program { path: "/bin/sh".into(), name: "/USR/bin/sh".into() });
+        assert_eq!(program, Program { path: "/bin/sh".into(), name: "sh".into() });
     }
 
     #[test]
@@ -228,7 +287,78 @@ mod tests {
         let compilers = Compilers::new(Policy::Anything, "/bin".into());
         let refusal = compilers.find(OsStr::new("no-such-gcc")).unwrap_err();
         assert!(refusal.reason.contains("DISTCCD_PATH"), "{refusal}");
-        assert!(compilers.find(OsStr::new("/elsewhere/sh")).is_ok());
+        let program = compilers.find(OsStr::new("/elsewhere/sh")).unwrap();
+        assert_eq!(program, Program { path: "/bin/sh".into(), name: "sh".into() });
+    }
+
+    /// Directories with a wrapper, a script and the real compiler `xcc`, in this order.
+    fn layers() -> (TempDir, OsString) {
+        let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+        for name in ["cache", "own", "real", "lib"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let executable = |name: &str, text: &str| {
+            fs::write(dir.path().join(name), text).unwrap();
+            fs::set_permissions(dir.path().join(name), PermissionsExt::from_mode(0o755)).unwrap();
+        };
+        executable("cache/ccache", "\x7fELF");
+        executable("own/xcc", "#!/bin/sh\n");
+        symlink("ccache", dir.path().join("cache/xcc")).unwrap();
+        symlink("/bin/sh", dir.path().join("real/xcc")).unwrap();
+        symlink("/bin/sh", dir.path().join("lib/xcc")).unwrap();
+        let search_path = ["cache", "own", "real"].map(|name| dir.path().join(name));
+        (dir, std::env::join_paths(search_path).unwrap())
+    }
+
+    #[test]
+    fn wrappers_are_passed_over() {
+        let (dir, path) = layers();
+        let at = |name: &str| dir.path().join(name);
+        fs::remove_file(at("own/xcc")).unwrap();
+        for policy in [Policy::Anything, Policy::Masqueraded(vec![at("lib")])] {
+            let compilers = Compilers::new(policy.clone(), path.clone());
+            assert_eq!(compilers.find(OsStr::new("xcc")).unwrap().path, at("real/xcc"));
+            let compilers = Compilers::new(policy, at("cache").into());
+            let refusal = compilers.find(OsStr::new("xcc")).unwrap_err();
+            let text = format!("only as {}, which is ccache and no compiler", at("cache/xcc").display());
+            assert!(refusal.reason.contains(&text), "{refusal}");
+        }
+        // Whoever lists it means it.
+        fs::write(at("commands"), at("cache/xcc").as_os_str().as_bytes()).unwrap();
+        let listed = Compilers::new(command_list(&at("commands"), 1).unwrap(), path);
+        assert_eq!(listed.find(OsStr::new("xcc")).unwrap().path, at("cache/xcc"));
+    }
+
+    #[test]
+    fn scripts_run_only_if_they_are_listed() {
+        let (dir, path) = layers();
+        let at = |name: &str| dir.path().join(name);
+        let policy = Policy::Masqueraded(vec![at("lib")]);
+        let compilers = Compilers::new(policy.clone(), path.clone());
+        let refusal = compilers.find(OsStr::new("xcc")).unwrap_err();
+        let remedy = format!("is a script; to allow it: distccd --allow-script={}", at("own/xcc").display());
+        assert!(refusal.reason.ends_with(&remedy), "{refusal}");
+        for (scripts, allowed) in [(vec![at("own/other")], false), (vec![at("own/../own/xcc")], true)] {
+            let compilers = Compilers::new(policy.clone(), path.clone()).allowing_scripts(scripts);
+            assert_eq!(compilers.find(OsStr::new("xcc")).is_ok(), allowed);
+        }
+        assert_eq!(
+            Compilers::new(Policy::Anything, path).find(OsStr::new("xcc")).unwrap().path,
+            at("own/xcc")
+        );
+        fs::write(at("commands"), at("own/xcc").as_os_str().as_bytes()).unwrap();
+        let listed = Compilers::new(command_list(&at("commands"), 1).unwrap(), "/nonexistent".into());
+        assert_eq!(listed.find(OsStr::new("/any/xcc")).unwrap().path, at("own/xcc"));
+    }
+
+    #[test]
+    fn a_listed_compiler_that_is_missing_is_no_other_of_its_name() {
+        let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+        let file = dir.path().join("commands");
+        fs::write(&file, "/nonexistent/cross/sh\n").unwrap();
+        let listed = Compilers::new(command_list(&file, 1).unwrap(), "/bin".into());
+        let refusal = listed.find(OsStr::new("sh")).unwrap_err();
+        assert!(refusal.reason.contains("/nonexistent/cross/sh is not on this server"), "{refusal}");
     }
 
     #[test]

@@ -15,6 +15,15 @@ pub const PORT_DEFAULT: u16 = 3632;
 /// Default of `--nice`.
 pub const NICE_DEFAULT: i32 = 5;
 
+/// Default of `--connections-per-client`: `make -j200` of two users behind one address.
+pub const CONNECTIONS_EACH_DEFAULT: usize = 512;
+/// Default of `--queue`: jobs of a second each that a server of 64 processors has done after a quarter of a minute. A
+/// client that would wait longer is better off elsewhere.
+pub const QUEUE_DEFAULT: usize = 1024;
+/// Default of `--job-lifetime`: the longest compile there is, with time to spare. A compiler that sleeps has a slot for
+/// ever.
+pub const JOB_LIFETIME_DEFAULT: Duration = Duration::from_secs(2 * 3600);
+
 /// Who talks to this daemon, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -42,6 +51,31 @@ pub enum LogTarget {
     Syslog,
 }
 
+/// What `--sandbox` asks for: how much must stand between a compiler and this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SandboxMode {
+    /// No job is run without one.
+    Require,
+    /// The strongest there is.
+    #[default]
+    Auto,
+    /// None.
+    Off,
+}
+
+impl SandboxMode {
+    /// The mode of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<SandboxMode> {
+        match name {
+            "require" => Some(SandboxMode::Require),
+            "auto" => Some(SandboxMode::Auto),
+            "off" => Some(SandboxMode::Off),
+            _ => None,
+        }
+    }
+}
+
 /// The daemon's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -53,6 +87,18 @@ pub struct Config {
     pub jobs: usize,
     /// `--job-lifetime`.
     pub job_lifetime: Option<Duration>,
+    /// `--job-memory`, in bytes.
+    pub job_memory: Option<u64>,
+    /// `--job-cpu`, in seconds.
+    pub job_processor_seconds: Option<u64>,
+    /// `--connections`; if not given it depends on the descriptors.
+    pub connections: Option<usize>,
+    /// `--connections-per-client`.
+    pub connections_each: usize,
+    /// `--queue`.
+    pub queue: usize,
+    /// `--spool`, in bytes; if not given it depends on the disk.
+    pub spool_bytes: Option<u64>,
     /// `--lifetime`, in seconds.
     pub lifetime: Option<u32>,
     /// `--nice`.
@@ -65,6 +111,12 @@ pub struct Config {
     pub user: Option<String>,
     /// `--enable-tcp-insecure`.
     pub any_compiler: bool,
+    /// `--allow-script`: compilers that may be scripts; absolute.
+    pub scripts: Vec<PathBuf>,
+    /// `--sandbox`.
+    pub sandbox: SandboxMode,
+    /// `--expose`: directories that compilers may read besides the system's; absolute.
+    pub exposed: Vec<PathBuf>,
     /// Where the log goes.
     pub log: LogTarget,
     /// What it says.

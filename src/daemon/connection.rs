@@ -12,76 +12,25 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use crate::daemon::job::{Job, Remains, RunningJob, Workshop};
-use crate::daemon::memory::Share;
+use crate::daemon::allowance::Share;
+use crate::daemon::deadline::{Phase, Transfer};
+use crate::daemon::exchange::{Context, Event, Next};
+use crate::daemon::job::{Job, Remains, RunningJob};
+use crate::daemon::patron::{Origin, Patron};
 use crate::daemon::receiving::{Receiving, Rejection, Request};
 use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::{Reply, Sent};
 use crate::daemon::staging::{Staged, Work};
 use crate::daemon::summary::Summary;
+use crate::daemon::vigil::{Overrun, Vigil};
 use crate::exit_code::{ExitCode, WaitStatus};
-use crate::protocol::lzo::Compressor;
 use crate::protocol::{ProtocolError, Version};
 use crate::{log_debug, log_info, log_warning};
 
-/// How long a refused client may go on sending before the connection is cut: it has its answer, and reading the
-/// rest only keeps that answer from being lost to a reset.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
-/// How much of it is read, in bytes.
+/// How much of what a refused client still sends is read, in bytes.
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
-/// How long a request, or a reply, may take in all, however steadily its bytes trickle: a gigabyte at 300 kB/s.
-const TRANSFER_TIME_MAX: Duration = Duration::from_secs(3600);
-/// What a client that is refused for its address may take: the version, to be answered in.
-const DENIED_TIME_MAX: Duration = Duration::from_secs(2);
 /// Bytes a client may send after its request before it counts as broken; 3.4's server eats them, too.
 const EXCESS_BYTES_MAX: u64 = 64 << 10;
-
-/// What happened to a connection.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// Bytes came from the client.
-    Bytes(&'a [u8]),
-    /// The client closed its side, or the connection broke.
-    HungUp,
-    /// Work that was handed to the staging threads is done.
-    Staged(Staged),
-    /// A compile slot is free for this job.
-    Slot,
-    /// The compiler ended.
-    Exited(WaitStatus),
-    /// The deadline passed.
-    TimeOut,
-}
-
-/// What the server is to do for a connection.
-#[derive(Debug)]
-pub enum Next {
-    /// Nothing until the next event.
-    Wait,
-    /// Do this piece of work, here or on a staging thread, and report it.
-    Stage(Work),
-    /// Report a free compile slot.
-    Queue,
-    /// A compiler was started; report its end.
-    Running(i32),
-    /// Call [`Connection::send`] now, and whenever the socket takes more.
-    Send,
-    /// Close; the connection is finished.
-    Close,
-}
-
-/// What a connection may use while it handles an event.
-#[derive(Debug)]
-pub struct Context<'a> {
-    /// What all jobs share.
-    pub workshop: &'a Workshop,
-    /// The limits of this server.
-    pub limits: &'a Limits,
-    /// Memory for compressing small bodies in place.
-    pub compressor: &'a mut Compressor,
-    /// Now.
-    pub now: Instant,
-}
 
 /// The limits a connection is held to.
 #[derive(Clone, Copy, Debug)]
@@ -90,18 +39,20 @@ pub struct Limits {
     pub silence: Duration,
     /// `--job-lifetime`: the longest a compiler may run.
     pub job_lifetime: Option<Duration>,
+    /// The memory that the processes of a job may have together, in bytes.
+    pub job_memory: Option<u64>,
 }
 
 /// One client.
 #[derive(Debug)]
 pub struct Connection {
     peer: String,
+    patron: Patron,
     version: Version,
     state: State,
     began: Instant,
-    /// When to look again, and when the transfer under way must be over.
-    deadline: Instant,
-    transfer_end: Instant,
+    /// The transfer under way.
+    transfer: Transfer,
     received: u64,
     memory: Share,
     remains: Option<Remains>,
@@ -124,7 +75,7 @@ enum State {
     },
     Compiling {
         running: Box<RunningJob>,
-        began: Instant,
+        vigil: Vigil,
         cut_short: Option<Cut>,
         excess: u64,
     },
@@ -139,29 +90,41 @@ enum State {
 }
 
 /// Why a compiler was ended before its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Cut {
     Disconnected,
-    Lifetime,
+    Overrun(Overrun),
 }
 
 impl Connection {
     /// A connection that was just made. `denied` answers whatever it asks.
-    pub fn new(peer: String, denied: Option<Refusal>, limits: &Limits, now: Instant) -> Connection {
-        let transfer_end = now + if denied.is_some() { DENIED_TIME_MAX } else { TRANSFER_TIME_MAX };
-        let receiving = Box::new(Receiving::new(denied));
+    pub fn new(
+        peer: String,
+        origin: Origin,
+        denied: Option<Refusal>,
+        limits: &Limits,
+        now: Instant,
+    ) -> Connection {
+        let patron = Patron::new(origin);
+        let phase = if denied.is_some() { Phase::Unwanted } else { Phase::Head };
+        let receiving = Box::new(Receiving::new(patron.clone(), denied));
         Connection {
             peer,
             version: Version::PLAIN,
             state: State::Receiving { receiving, compares: false },
             began: now,
-            deadline: transfer_end.min(now + limits.silence),
-            transfer_end,
+            transfer: Transfer::begin(phase, limits.silence, now),
             received: 0,
-            memory: Share::default(),
+            memory: Share::of(&patron),
+            patron,
             remains: None,
             summary: Summary::default(),
         }
+    }
+
+    /// Where the client is.
+    pub fn origin(&self) -> Origin {
+        self.patron.origin
     }
 
     /// Handles one event and says what is to be done.
@@ -178,12 +141,7 @@ impl Connection {
                 self.lost_while_receiving(&receiving)
             }
             (State::Receiving { receiving, .. }, Event::TimeOut) => {
-                let what = receiving.expecting();
-                let text = if context.now < self.transfer_end {
-                    format!("no byte of {what} for {} s", context.limits.silence.as_secs())
-                } else {
-                    format!("the request took more than {} s", TRANSFER_TIME_MAX.as_secs())
-                };
+                let text = self.transfer.overrun(receiving.expecting(), context.now);
                 self.refuse_and_drain(Refusal::new(ExitCode::Timeout, text), context)
             }
             (State::Receiving { receiving, .. }, Event::Staged(Staged::Compared(answer))) => match answer {
@@ -203,19 +161,21 @@ impl Connection {
                 self.state = State::Launching { cut_short: None };
                 Next::Stage(Work::Launch(job))
             }
+            (State::Waiting(_), Event::NoSlot(refusal)) => self.refuse(refusal, false, context),
             (State::Launching { cut_short }, Event::Staged(Staged::Launched(result))) => {
-                self.launched(result, cut_short, context)
+                self.launched(*result, cut_short, context)
             }
             (State::Launching { .. }, Event::HungUp) => {
-                // It is on a thread: the compiler is ended as soon as it is known.
+                // It is on a thread: it comes to an end soon, and its compiler as soon as that is known.
+                self.patron.leave();
                 self.state = State::Launching { cut_short: Some(Cut::Disconnected) };
                 Next::Wait
             }
             (State::Compiling { running, cut_short, .. }, Event::Exited(status)) => {
                 self.exited(*running, status, cut_short)
             }
-            (State::Compiling { running, began, cut_short: None, excess }, event) => {
-                self.interrupted(running, began, excess, event, context)
+            (State::Compiling { running, vigil, cut_short: None, excess }, event) => {
+                self.interrupted(running, vigil, excess, event, context)
             }
             (State::Draining { bytes }, Event::Bytes(more)) => {
                 let bytes = bytes + more.len() as u64;
@@ -250,11 +210,14 @@ impl Connection {
         context: &mut Context<'_>,
     ) -> Next {
         self.received += bytes.len() as u64;
-        self.deadline = self.transfer_end.min(context.now + context.limits.silence);
+        self.transfer.progress(bytes.len() as u64, context.now);
         let taken = receiving.take(bytes, &mut self.memory, context.workshop);
         self.version = receiving.version();
         if let Some(command) = receiving.command() {
             self.summary.note_command(command);
+            if self.transfer.phase() == Phase::Head {
+                self.transfer = Transfer::begin(Phase::Pause, context.limits.silence, context.now);
+            }
         }
         let question = receiving.take_question();
         let mut next = Next::Wait;
@@ -327,11 +290,8 @@ impl Connection {
                     running.kill();
                 }
                 let pid = running.pid();
-                if let Some(lifetime) = context.limits.job_lifetime {
-                    self.deadline = context.now + lifetime;
-                }
-                let (running, began) = (Box::new(running), context.now);
-                self.state = State::Compiling { running, began, cut_short, excess: 0 };
+                let (running, vigil) = (Box::new(running), Vigil::begin(context.limits, context.now));
+                self.state = State::Compiling { running, vigil, cut_short, excess: 0 };
                 Next::Running(pid)
             }
             (Err(refusal), None) => self.refuse(refusal, false, context),
@@ -345,8 +305,8 @@ impl Connection {
     /// Something else than its end happened while the compiler runs.
     fn interrupted(
         &mut self,
-        mut running: Box<RunningJob>,
-        began: Instant,
+        running: Box<RunningJob>,
+        mut vigil: Vigil,
         mut excess: u64,
         event: Event<'_>,
         context: &Context<'_>,
@@ -358,28 +318,23 @@ impl Connection {
         let cut_short = match event {
             Event::HungUp => Some(Cut::Disconnected),
             Event::Bytes(_) if excess > EXCESS_BYTES_MAX => Some(Cut::Disconnected),
-            Event::TimeOut => Some(Cut::Lifetime),
+            Event::TimeOut => vigil.look(&running, context.limits, context.now).map(Cut::Overrun),
             _ => None,
         };
-        match cut_short {
+        match &cut_short {
             Some(Cut::Disconnected) => log_info!("{} went away; its compiler is ended", self.peer),
-            Some(Cut::Lifetime) => {
-                let limit = context.limits.job_lifetime.unwrap_or_default().as_secs();
-                let text = format!("distccd: job takes too long, timeout after {limit} s (--job-lifetime)\n");
-                log_warning!("{}", text.trim_end());
-                let _ = running.add_diagnostic(&text);
-            }
+            Some(Cut::Overrun(overrun)) => log_warning!("{}: {}", self.peer, overrun.reason),
             None => {}
         }
         if cut_short.is_some() {
             running.kill();
         }
-        self.state = State::Compiling { running, began, cut_short, excess };
+        self.state = State::Compiling { running, vigil, cut_short, excess };
         Next::Wait
     }
 
     /// The compiler ended.
-    fn exited(&mut self, running: RunningJob, status: WaitStatus, cut_short: Option<Cut>) -> Next {
+    fn exited(&mut self, mut running: RunningJob, status: WaitStatus, cut_short: Option<Cut>) -> Next {
         self.summary.status = Some(status);
         let name = running.command().compiler_name();
         match status.code() {
@@ -387,18 +342,22 @@ impl Connection {
             Some(1) => log_info!("{name} {} on localhost failed", self.summary.source),
             _ => log_info!("{name} {} on localhost failed with {status}", self.summary.source),
         }
+        if let Some(Cut::Overrun(overrun)) = &cut_short {
+            let _ = running.add_diagnostic(&format!("distccd: {}\n", overrun.reason));
+        }
         let (output, remains) = running.collect();
         self.remains = Some(remains);
-        let status = match cut_short {
+        let status = match &cut_short {
             Some(Cut::Disconnected) => {
                 self.summarise("CLI_DISCONN", ExitCode::IoError.number());
                 return self.close();
             }
-            Some(Cut::Lifetime) => WaitStatus::exited(ExitCode::Timeout as u8),
+            Some(Cut::Overrun(overrun)) => WaitStatus::exited(overrun.code as u8),
             None => status,
         };
         let result = match cut_short {
-            Some(_) => "COMPILE_TIMEOUT",
+            Some(Cut::Overrun(overrun)) if overrun.code == ExitCode::Timeout => "COMPILE_TIMEOUT",
+            Some(_) => "OTHER",
             None if status.success() => "COMPILE_OK",
             None => "COMPILE_ERROR",
         };
@@ -410,13 +369,14 @@ impl Connection {
     /// The reply is made.
     fn packed(&mut self, reply: io::Result<Reply>, context: &mut Context<'_>) -> Next {
         let reply = reply.and_then(|reply| {
-            let fits = self.memory.grow_to(reply.memory(), &context.workshop.memory);
-            if fits { Ok(reply) } else { Err(io::ErrorKind::OutOfMemory.into()) }
+            match self.memory.grow_to(reply.memory(), &context.workshop.pools.memory) {
+                Ok(()) => Ok(reply),
+                Err(shortage) => Err(io::Error::new(io::ErrorKind::OutOfMemory, shortage.to_string())),
+            }
         });
         match reply {
             Ok(reply) => {
-                self.transfer_end = context.now + TRANSFER_TIME_MAX;
-                self.deadline = context.now + context.limits.silence;
+                self.transfer = Transfer::begin(Phase::Reply, context.limits.silence, context.now);
                 self.state = State::Replying { reply, then_drain: false };
                 Next::Send
             }
@@ -435,14 +395,15 @@ impl Connection {
     /// Sends what the socket takes.
     pub fn send(&mut self, to: BorrowedFd<'_>, limits: &Limits, now: Instant) -> Next {
         let State::Replying { reply, then_drain } = &mut self.state else { return Next::Wait };
+        let before = reply.sent();
         match reply.send(to) {
             Ok(Sent::Blocked) => {
-                self.deadline = self.transfer_end.min(now + limits.silence);
+                self.transfer.progress(reply.sent() - before, now);
                 Next::Wait
             }
             Ok(Sent::Everything) if *then_drain => {
                 self.state = State::Draining { bytes: 0 };
-                self.deadline = now + DRAIN_TIME_MAX;
+                self.transfer = Transfer::begin(Phase::Refusal, limits.silence, now);
                 Next::Wait
             }
             Ok(Sent::Everything) => self.close(),
@@ -464,14 +425,14 @@ impl Connection {
         if self.summary.result.is_none() {
             let result = match refusal.code {
                 ExitCode::DistccFailed | ExitCode::ProtocolError | ExitCode::BadArguments => "REJ_BAD_REQ",
+                ExitCode::Busy => "REJ_OVERLOAD",
                 _ => "OTHER",
             };
             self.summarise(result, refusal.code.number());
         }
         let reply = Reply::refusal(self.version, &refusal, context.compressor);
         self.state = State::Replying { reply, then_drain };
-        self.transfer_end = context.now + DRAIN_TIME_MAX;
-        self.deadline = self.transfer_end;
+        self.transfer = Transfer::begin(Phase::Refusal, context.limits.silence, context.now);
         Next::Send
     }
 
@@ -505,10 +466,12 @@ impl Connection {
     }
 
     /// When this connection must be looked at even if nothing happens; never, while it waits for its compiler.
-    pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Receiving { .. } | State::Replying { .. } | State::Draining { .. } => Some(self.deadline),
-            State::Compiling { cut_short: None, .. } if limits.job_lifetime.is_some() => Some(self.deadline),
+            State::Receiving { .. } | State::Replying { .. } | State::Draining { .. } => {
+                Some(self.transfer.deadline())
+            }
+            State::Compiling { cut_short: None, vigil, .. } => Some(vigil.look_at()),
             _ => None,
         }
     }
@@ -526,7 +489,10 @@ impl Connection {
                 running.kill();
                 cut_short.get_or_insert(Cut::Disconnected);
             }
-            State::Launching { cut_short } => *cut_short = Some(Cut::Disconnected),
+            State::Launching { cut_short } => {
+                self.patron.leave();
+                *cut_short = Some(Cut::Disconnected);
+            }
             _ => {}
         }
     }
@@ -539,5 +505,11 @@ impl Connection {
     /// Writes the line that statistics scripts read.
     pub fn log_summary(&self, now: Instant) {
         self.summary.log(&self.peer, now.duration_since(self.began));
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.patron.leave();
     }
 }

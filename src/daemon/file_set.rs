@@ -9,7 +9,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::daemon::memory::{Memory, Share};
+use crate::daemon::allowance::{Pool, Pools, Share};
+use crate::daemon::patron::Patron;
 use crate::daemon::refusal::Refusal;
 use crate::exit_code::ExitCode;
 use crate::protocol::ProtocolError;
@@ -42,7 +43,7 @@ const ELF_MAGIC: &[u8] = b"\x7fELF";
 const BUFFER_KEPT_BYTES: usize = 4 << 20;
 
 /// The files, in the order in which they came.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FileSet {
     entries: Vec<Entry>,
     /// Each entry's name, and after it a link's target.
@@ -50,9 +51,11 @@ pub struct FileSet {
     last_name_start: usize,
     directories: u64,
     bodies: Vec<u8>,
-    /// Where the bodies are, once they are too many.
-    file: Option<File>,
+    /// Where the bodies are, once they are too many, and how many bytes of them.
+    file: Option<(File, u64)>,
     share: Share,
+    spool: Share,
+    patron: Patron,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -87,15 +90,35 @@ pub struct Buffers {
 }
 
 impl FileSet {
+    /// No files yet, of a job for this client.
+    pub fn new(patron: Patron) -> FileSet {
+        FileSet {
+            entries: Vec::new(),
+            names: Vec::new(),
+            last_name_start: 0,
+            directories: 0,
+            bodies: Vec::new(),
+            file: None,
+            share: Share::of(&patron),
+            spool: Share::of(&patron),
+            patron,
+        }
+    }
+
+    /// Whom they are unpacked for.
+    pub fn patron(&self) -> &Patron {
+        &self.patron
+    }
+
     /// Begins a file, whose body of so many bytes will be appended.
-    pub fn begin_file(&mut self, name: &[u8], bytes: u32, memory: &Memory) -> Result<(), Refusal> {
-        self.add_entry(name, b"", Content::File(bytes), memory)
+    pub fn begin_file(&mut self, name: &[u8], bytes: u32, pools: &Pools) -> Result<(), Refusal> {
+        self.add_entry(name, b"", Content::File(bytes), pools)
     }
 
     /// Adds a link.
-    pub fn add_link(&mut self, name: &[u8], target: &[u8], memory: &Memory) -> Result<(), Refusal> {
+    pub fn add_link(&mut self, name: &[u8], target: &[u8], pools: &Pools) -> Result<(), Refusal> {
         // A path is far shorter than 4 GiB.
-        self.add_entry(name, target, Content::Link(target.len() as u32), memory)
+        self.add_entry(name, target, Content::Link(target.len() as u32), pools)
     }
 
     fn add_entry(
@@ -103,7 +126,7 @@ impl FileSet {
         name: &[u8],
         target: &[u8],
         content: Content,
-        memory: &Memory,
+        pools: &Pools,
     ) -> Result<(), Refusal> {
         check_name(name)?;
         let last = self.entries.last().map_or(0, |entry| entry.name_bytes as usize);
@@ -121,11 +144,7 @@ impl FileSet {
         self.names.extend_from_slice(name);
         self.names.extend_from_slice(target);
         self.entries.push(Entry { name_bytes: name.len() as u32, content });
-        if !self.share.grow_to(self.held(), memory) {
-            let text = "this server has no memory left for so many files; clients hold all there is";
-            return Err(Refusal::new(ExitCode::OutOfMemory, text));
-        }
-        Ok(())
+        Ok(self.share.grow_to(self.held(), &pools.memory)?)
     }
 
     /// Memory it takes, in bytes.
@@ -134,22 +153,31 @@ impl FileSet {
     }
 
     /// Appends a part of the file begun last.
-    pub fn append(&mut self, part: &[u8], temporary: &Path, memory: &Memory) -> io::Result<()> {
-        if let Some(file) = &mut self.file {
-            return file.write_all(part);
+    pub fn append(&mut self, part: &[u8], temporary: &Path, pools: &Pools) -> Result<(), Refusal> {
+        if self.file.is_some() {
+            return self.spool(part, pools);
         }
         let needed = self.bodies.len() + part.len();
         let room = if needed <= self.bodies.capacity() { 0 } else { needed.max(2 * self.bodies.capacity()) };
-        if needed <= MEMORY_BYTES_MAX && self.share.grow_to(self.held() + room as u64, memory) {
+        if needed <= MEMORY_BYTES_MAX && self.share.grow_to(self.held() + room as u64, &pools.memory).is_ok()
+        {
             self.bodies.reserve_exact(room.saturating_sub(self.bodies.len()));
             self.bodies.extend_from_slice(part);
             return Ok(());
         }
-        let mut file = temp::nameless_file(temporary)?;
-        file.write_all(&self.bodies)?;
-        file.write_all(part)?;
-        self.bodies = Vec::new();
-        self.file = Some(file);
+        let file = temp::nameless_file(temporary).map_err(|error| Refusal::temporary_file("make", &error))?;
+        self.file = Some((file, 0));
+        let bodies = std::mem::take(&mut self.bodies);
+        self.spool(&bodies, pools)?;
+        self.spool(part, pools)
+    }
+
+    /// Writes to the file.
+    fn spool(&mut self, part: &[u8], pools: &Pools) -> Result<(), Refusal> {
+        let (file, bytes) = self.file.as_mut().expect("BUG: there is no file to write to");
+        self.spool.grow_to(*bytes + part.len() as u64, &pools.spool)?;
+        file.write_all(part).map_err(|error| Refusal::temporary_file("write", &error))?;
+        *bytes += part.len() as u64;
         Ok(())
     }
 
@@ -167,13 +195,16 @@ impl FileSet {
         unpacker: &mut Unpacker<'_>,
         buffers: &mut Buffers,
         share: &mut Share,
-        memory: &Memory,
+        pool: &Pool,
     ) -> Result<(), Refusal> {
         let (mut name_at, mut body_at, mut unpacked) = (0, 0u64, 0u64);
         let mut taken = (self.entries.len() as u64 + self.directories) * FILE_BYTES;
         let give_up = Instant::now() + UNPACK_TIME_MAX;
         let mut times = times.iter();
         for entry in &self.entries {
+            if self.patron.has_left() {
+                return Err(Refusal::new(ExitCode::IoError, "the client has left"));
+            }
             if Instant::now() >= give_up {
                 let text = format!("unpacking the files takes more than {} s", UNPACK_TIME_MAX.as_secs());
                 return Err(Refusal::new(ExitCode::OutOfMemory, text));
@@ -203,11 +234,7 @@ impl FileSet {
                     }
                     unpacked += content.len() as u64;
                     taken += content.len().next_multiple_of(PAGE_BYTES) as u64;
-                    if !share.grow_to(taken, memory) {
-                        let text =
-                            "this server has no memory left for so many files; other jobs hold all there is";
-                        return Err(Refusal::new(ExitCode::OutOfMemory, text));
-                    }
+                    share.grow_to(taken, pool)?;
                     unpacker.create_file(name, content, time).map_err(|error| refused(name, &error))?;
                 }
             }
@@ -231,7 +258,7 @@ impl FileSet {
                 let start = usize::try_from(at).expect("BUG: a body beyond memory");
                 &self.bodies[start..start + bytes as usize]
             }
-            Some(file) => {
+            Some((file, _)) => {
                 buffers.packed.resize(bytes as usize, 0);
                 file.read_exact_at(&mut buffers.packed, at).map_err(Fault::Spool)?;
                 &buffers.packed
@@ -261,10 +288,7 @@ impl Fault {
     fn refusal(self, name: &[u8]) -> Refusal {
         let name = String::from_utf8_lossy(name);
         match self {
-            Fault::Spool(error) => Refusal::new(
-                ExitCode::IoError,
-                format!("read a temporary file on the server: {error} (see TMPDIR and its disk)"),
-            ),
+            Fault::Spool(error) => Refusal::temporary_file("read", &error),
             Fault::Lzo(error) => {
                 let code = ProtocolError::from(error).exit_code();
                 Refusal::new(code, format!("bad request: {name}: {error}"))
@@ -370,19 +394,24 @@ mod tests {
         TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap()
     }
 
-    fn add(files: &mut FileSet, name: &str, content: &[u8], memory: &Memory) -> Result<(), Refusal> {
+    fn add(files: &mut FileSet, name: &str, content: &[u8], pools: &Pools) -> Result<(), Refusal> {
         let body = if content.is_empty() { Vec::new() } else { Compressor::new().compress(content) };
-        files.begin_file(name.as_bytes(), body.len() as u32, memory)?;
+        files.begin_file(name.as_bytes(), body.len() as u32, pools)?;
         for part in body.chunks(1000) {
-            files.append(part, &std::env::temp_dir(), memory).unwrap();
+            files.append(part, &std::env::temp_dir(), pools).unwrap();
         }
         Ok(())
     }
 
-    fn unpack(files: &FileSet, root: &Path, links: Links, trees: &Memory) -> Result<(), Refusal> {
+    /// As much of everything; enough disk.
+    fn pools(bytes: u64) -> Pools {
+        Pools::new(bytes, bytes, 1 << 30)
+    }
+
+    fn unpack(files: &FileSet, root: &Path, links: Links, trees: &Pool) -> Result<(), Refusal> {
         let root = JobRoot::of_directory(root).unwrap();
         let times = [FileTime { seconds: 1_000_000_000, nanoseconds: 7 }];
-        let (mut buffers, mut share) = (Buffers::default(), Share::default());
+        let (mut buffers, mut share) = (Buffers::default(), Share::of(files.patron()));
         files.unpack(&times, links, &mut root.unpacker(), &mut buffers, &mut share, trees)
     }
 
@@ -392,8 +421,8 @@ mod tests {
             .map(|number| (number.pow(3).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 29) as u8)
             .collect();
         for bytes in [1 << 30, 100 << 10] {
-            let memory = Memory::new(bytes);
-            let mut files = FileSet::default();
+            let memory = pools(bytes);
+            let mut files = FileSet::new(Patron::default());
             add(&mut files, "/p/a.c", b"int a;", &memory).unwrap();
             add(&mut files, "/p/sub/noise", &noise, &memory).unwrap();
             add(&mut files, "/p/empty", b"", &memory).unwrap();
@@ -401,7 +430,7 @@ mod tests {
             files.add_link(b"/usr/include", b"../../../../usr/include", &memory).unwrap();
             assert_eq!(files.file.is_some(), bytes == 100 << 10);
             let dir = directory();
-            unpack(&files, dir.path(), Links::AsSent, &Memory::new(1 << 30)).unwrap();
+            unpack(&files, dir.path(), Links::AsSent, &pools(1 << 30).trees).unwrap();
             let at = |name: &str| dir.path().join(name);
             assert_eq!(fs::read(at("p/a.c")).unwrap(), b"int a;");
             let metadata = fs::metadata(at("p/a.c")).unwrap();
@@ -411,7 +440,7 @@ mod tests {
             assert_eq!(fs::read_link(at("p/link")).unwrap(), Path::new("/p/sub"));
             assert!(!at("usr").exists());
             let below = directory();
-            unpack(&files, below.path(), Links::Relative, &Memory::new(1 << 30)).unwrap();
+            unpack(&files, below.path(), Links::Relative, &pools(1 << 30).trees).unwrap();
             assert_eq!(fs::read(below.path().join("p/link/noise")).unwrap(), noise);
             assert_eq!(fs::read_link(below.path().join("usr/include")).unwrap(), Path::new("/usr/include"));
         }
@@ -419,14 +448,14 @@ mod tests {
 
     #[test]
     fn memory_is_given_back() {
-        let (memory, trees) = (Memory::new(1 << 20), Memory::new(1 << 20));
+        let (memory, trees) = (pools(1 << 20), pools(1 << 20).trees);
         let content = vec![b'x'; 1 << 20];
         for _ in 0..4 {
-            let mut files = FileSet::default();
+            let mut files = FileSet::new(Patron::default());
             add(&mut files, "/a", &content, &memory).unwrap();
             unpack(&files, directory().path(), Links::AsSent, &trees).unwrap();
         }
-        let mut files = FileSet::default();
+        let mut files = FileSet::new(Patron::default());
         add(&mut files, "/a", &content, &memory).unwrap();
         add(&mut files, "/b", &content, &memory).unwrap();
         let refusal = unpack(&files, directory().path(), Links::AsSent, &trees).unwrap_err();
@@ -434,31 +463,60 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_unpacked_for_a_client_that_has_left() {
+        let patron = Patron::default();
+        let mut files = FileSet::new(patron.clone());
+        add(&mut files, "/a", b"int a;", &pools(1 << 20)).unwrap();
+        patron.leave();
+        let dir = directory();
+        let refusal = unpack(&files, dir.path(), Links::AsSent, &pools(1 << 20).trees).unwrap_err();
+        assert!(refusal.reason.contains("has left"), "{refusal}");
+        assert!(!dir.path().join("a").exists());
+    }
+
+    #[test]
+    fn what_goes_to_the_disk_is_counted() {
+        let pools = Pools::new(0, 0, 1 << 20);
+        let mut files = FileSet::new(Patron::default());
+        files.begin_file(b"/a", 3 << 20, &pools).unwrap();
+        let mut append =
+            |kibibytes: usize| files.append(&vec![b'x'; kibibytes << 10], &std::env::temp_dir(), &pools);
+        append(64).unwrap();
+        append(1024).unwrap();
+        let refusal = append(1).unwrap_err();
+        assert!(refusal.reason.contains("--spool"), "{refusal}");
+        drop(files);
+        let mut files = FileSet::new(Patron::default());
+        files.begin_file(b"/a", 1 << 20, &pools).unwrap();
+        files.append(&vec![b'x'; 1 << 20], &std::env::temp_dir(), &pools).unwrap();
+    }
+
+    #[test]
     fn names_that_are_none_are_refused() {
-        let memory = Memory::new(1 << 30);
+        let memory = pools(1 << 30);
         for name in ["a", "", "../a", "/a/../../b", "/..", "/a/.."] {
-            let refusal = add(&mut FileSet::default(), name, b"", &memory).unwrap_err();
+            let refusal = add(&mut FileSet::new(Patron::default()), name, b"", &memory).unwrap_err();
             assert!(refusal.reason.contains("bad request: the file name"), "{name}: {refusal}");
         }
         for (one, other) in [("/a", "/a/b"), ("/d/e", "/d")] {
-            let mut files = FileSet::default();
+            let mut files = FileSet::new(Patron::default());
             add(&mut files, one, b"1", &memory).unwrap();
             add(&mut files, other, b"2", &memory).unwrap();
-            let refusal = unpack(&files, directory().path(), Links::AsSent, &memory).unwrap_err();
+            let refusal = unpack(&files, directory().path(), Links::AsSent, &memory.trees).unwrap_err();
             assert!(refusal.reason.starts_with(&format!("unpack {other} on the server: ")), "{refusal}");
         }
     }
 
     #[test]
     fn names_and_directories_are_counted_before_they_cost() {
-        let memory = Memory::new(1 << 30);
+        let memory = pools(1 << 30);
         let deep = "/x".repeat(2000);
-        let mut files = FileSet::default();
+        let mut files = FileSet::new(Patron::default());
         let refusal =
             (0..FILES).find_map(|number| add(&mut files, &format!("/{number}{deep}"), b"", &memory).err());
         assert_eq!(refusal.unwrap().code, ExitCode::OutOfMemory);
         assert!(files.directories <= DIRECTORIES_MAX + 2001);
-        let (mut files, little) = (FileSet::default(), Memory::new(0));
+        let (mut files, little) = (FileSet::new(Patron::default()), pools(0));
         let refusal =
             (0..FILES).find_map(|number| add(&mut files, &format!("/{number}"), b"", &little).err());
         assert_eq!(refusal.unwrap().code, ExitCode::OutOfMemory);

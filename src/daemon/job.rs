@@ -6,23 +6,31 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use crate::compiler_args::{self, ServerCompile};
+use crate::daemon::allowance::Pools;
 use crate::daemon::compilers::{Compilers, Program};
 use crate::daemon::exposures::Exposures;
 use crate::daemon::file_set::Buffers;
-use crate::daemon::memory::Memory;
-use crate::daemon::plain_job::{JobFiles, PlainJob};
+use crate::daemon::plain_job::{JobFiles, PlainChamber, PlainJob};
 use crate::daemon::pump_job::{Harvest, PumpJob};
 use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::Output;
+use crate::daemon::sandbox::Sandbox;
 use crate::daemon::system_headers::SystemHeaders;
 use crate::daemon::unpacked::KnownMaps;
 use crate::exit_code::ExitCode;
 use crate::protocol::peer_text::one_line;
 use crate::sys::child::{Child, Environment, Signal};
+use crate::sys::job_root::JobRoot;
 use crate::sys::temp;
+
+/// How the names of jobs' private directories in TMPDIR begin.
+pub const DIRECTORY_PREFIX: &str = "distccd";
+/// How much is kept of the messages of a compiler that was ended, in bytes: thousands of lines.
+const MESSAGES_KEPT_BYTES: u64 = 1 << 20;
 
 /// What every job on this server has in common.
 #[derive(Debug)]
@@ -33,30 +41,26 @@ pub struct Workshop {
     pub temporary: PathBuf,
     /// DISTCC_SAVE_TEMPS: leave them there.
     pub save_temps: bool,
-    /// The environment of compilers of preprocessed text.
-    pub environment: Environment,
-    /// That of compilers of a client's own files, with and without variables from the client.
-    pub pump_environments: PumpEnvironments,
+    /// The environments of compilers.
+    pub environments: Environments,
     /// What clients may make the server hold.
-    pub memory: Memory,
-    /// What the unpacked files of jobs may take.
-    pub trees: Memory,
+    pub pools: Pools,
     /// What of this machine confined compilers see.
     pub exposures: Exposures,
-    /// Whether compilers can be confined here. Without it, clients' files are unpacked below a private directory.
-    pub confines: bool,
+    /// The walls around compilers. Without chambers, clients' files are unpacked below a private directory.
+    pub sandbox: Sandbox,
     /// What is known of this machine's system headers.
     pub system_headers: SystemHeaders,
-    /// What compilers can do about names; asked without `confines`.
+    /// What compilers can do about names; asked without chambers.
     pub path_maps: KnownMaps,
 }
 
-/// The environments that variables of clients are added to; see [`crate::daemon::surroundings`].
+/// The environments of compilers, but for what clients add; see [`crate::daemon::surroundings`].
 #[derive(Debug, Default)]
-pub struct PumpEnvironments {
-    /// For clients that send theirs.
+pub struct Environments {
+    /// For clients that send variables.
     pub bare: Environment,
-    /// For clients of 3.4.
+    /// For preprocessed text, and for pump mode's clients of 3.4: with the daemon's own language.
     pub with_language: Environment,
 }
 
@@ -72,9 +76,10 @@ impl AcceptedCommand {
     pub fn judge(argv: Vec<Vec<u8>>, workshop: &Workshop) -> Result<AcceptedCommand, Refusal> {
         use std::os::unix::ffi::OsStringExt;
         let argv: Vec<OsString> = argv.into_iter().map(OsString::from_vec).collect();
-        let compile =
+        let mut compile =
             compiler_args::check(&argv).map_err(|refusal| Refusal::new(refusal.code, refusal.to_string()))?;
         let program = workshop.compilers.find(&argv[0])?;
+        compile.call(&program.name);
         Ok(AcceptedCommand { program, compile })
     }
 
@@ -123,18 +128,31 @@ pub(super) struct Streams {
 }
 
 impl Streams {
+    /// The same, with files that count as part of the job's tree.
+    pub(super) fn inside(root: &JobRoot) -> Result<Streams, Refusal> {
+        let file = || root.nameless_file().map_err(|error| no_room(&error));
+        Ok(Streams { null: null()?, stdout: file()?, stderr: file()? })
+    }
+
+    /// Standard input, output and error of a command.
+    pub(super) fn descriptors(&self) -> [Option<BorrowedFd<'_>>; 3] {
+        [&self.null, &self.stdout, &self.stderr].map(|file| Some(file.as_fd()))
+    }
+
     /// Nothing to read, and two files that live in memory to write to.
     pub(super) fn open() -> Result<Streams, Refusal> {
-        let memory_file = |name| {
-            temp::anonymous(name).map_err(|error| {
-                Refusal::new(ExitCode::OutOfMemory, format!("no room for diagnostics: {error}"))
-            })
-        };
-        let null = File::open("/dev/null").map_err(|error| {
-            Refusal::new(ExitCode::IoError, format!("open /dev/null on the server: {error}"))
-        })?;
-        Ok(Streams { null, stdout: memory_file("stdout")?, stderr: memory_file("stderr")? })
+        let file = |name| temp::anonymous(name).map_err(|error| no_room(&error));
+        Ok(Streams { null: null()?, stdout: file("stdout")?, stderr: file("stderr")? })
     }
+}
+
+fn null() -> Result<File, Refusal> {
+    File::open("/dev/null")
+        .map_err(|error| Refusal::new(ExitCode::IoError, format!("open /dev/null on the server: {error}")))
+}
+
+fn no_room(error: &io::Error) -> Refusal {
+    Refusal::new(ExitCode::OutOfMemory, format!("no room for diagnostics: {error}"))
 }
 
 /// The refusal of a job whose compiler does not start.
@@ -148,6 +166,8 @@ pub(super) fn cannot_execute(command: &AcceptedCommand, error: &io::Error) -> Re
 pub(super) enum Place {
     /// A private directory with one source.
     Private(JobFiles),
+    /// A chamber that shows one source.
+    Chamber(Box<PlainChamber>),
     /// A tree of the client's files.
     Tree(Box<Harvest>),
 }
@@ -186,8 +206,20 @@ impl RunningJob {
         self.child.signal(Signal::Kill);
     }
 
-    /// Adds a line of ours to the compiler's diagnostics.
+    /// How long the longer of its two outputs is, in bytes.
+    pub fn messages_bytes(&self) -> u64 {
+        let lengths = [&self.stdout, &self.stderr].map(|file| file.metadata().map_or(0, |found| found.len()));
+        lengths.into_iter().max().unwrap_or(0)
+    }
+
+    /// Adds a line of ours to the diagnostics of a compiler that was ended. Of what is too long for anybody to read,
+    /// the beginning stays.
     pub fn add_diagnostic(&mut self, text: &str) -> io::Result<()> {
+        for file in [&self.stdout, &self.stderr] {
+            if file.metadata()?.len() > MESSAGES_KEPT_BYTES {
+                file.set_len(MESSAGES_KEPT_BYTES)?;
+            }
+        }
         self.stderr.seek(SeekFrom::End(0))?;
         self.stderr.write_all(text.as_bytes())
     }
@@ -198,6 +230,9 @@ impl RunningJob {
         let output = match &self.place {
             Place::Private(files) => {
                 Output { object: files.object(), dependencies: None, unpacked: None, stdout, stderr }
+            }
+            Place::Chamber(chamber) => {
+                Output { object: chamber.object(), dependencies: None, unpacked: None, stdout, stderr }
             }
             Place::Tree(harvest) => harvest.collect(stdout, stderr),
         };
@@ -217,7 +252,7 @@ impl Remains {
     /// Files, links and directories in it, as far as they came from a client.
     pub fn files(&self) -> u64 {
         match &self.place {
-            Place::Private(_) => 0,
+            Place::Private(_) | Place::Chamber(_) => 0,
             Place::Tree(harvest) => harvest.files,
         }
     }

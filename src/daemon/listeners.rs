@@ -71,22 +71,15 @@ impl Listeners {
         None
     }
 
-    /// Lets clients wait until [`Listeners::resume`].
-    pub fn hold_back(&mut self) {
-        self.is_held_back = true;
-    }
-
     /// Accepts again.
     pub fn resume(&mut self) {
         self.is_held_back = false;
         self.again_at = None;
     }
 
-    /// Asks to be resumed at the next turn, if clients are held back and not for a pause.
-    pub fn resume_soon(&mut self, now: Instant) {
-        if self.is_held_back && self.again_at.is_none() {
-            self.again_at = Some(now);
-        }
+    /// Asks to be resumed by then.
+    pub fn resume_at(&mut self, time: Instant) {
+        self.again_at.get_or_insert(time);
     }
 
     /// When to resume, if there is such a time.

@@ -11,6 +11,9 @@ pub mod listeners;
 pub mod server;
 
 pub mod connection;
+pub mod crowd;
+pub mod deadline;
+pub mod exchange;
 pub mod receiving;
 
 pub mod job;
@@ -18,21 +21,27 @@ pub mod plain_job;
 pub mod pump_job;
 pub mod unpacked;
 
+pub mod sandbox;
+
 pub mod debug_info;
 pub mod exposures;
 pub mod file_set;
 pub mod surroundings;
 pub mod system_headers;
 
+pub mod allowance;
 pub mod graves;
-pub mod memory;
+pub mod patron;
+pub mod queue;
 pub mod reply;
 pub mod staging;
 pub mod summary;
+pub mod vigil;
 pub mod workers;
 
 pub mod access;
 pub mod compilers;
+mod natures;
 pub mod refusal;
 
 #[cfg(test)]

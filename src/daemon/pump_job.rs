@@ -9,38 +9,30 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::compiler_args;
+use crate::daemon::allowance::Share;
 use crate::daemon::file_set::{Buffers, FileSet, Links, UNPACKED_BYTES_MAX};
-use crate::daemon::job::{AcceptedCommand, Place, RunningJob, Streams, Workshop, cannot_execute};
-use crate::daemon::memory::Share;
+use crate::daemon::job::{AcceptedCommand, Place, RunningJob, Streams, Workshop};
+use crate::daemon::patron::Patron;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::Output;
+use crate::daemon::sandbox::{Obstacle, TEMPORARY};
 use crate::daemon::surroundings::{self, Variables};
 use crate::daemon::system_headers::Question;
 use crate::daemon::unpacked;
 use crate::exit_code::ExitCode;
-use crate::log_warning;
-use crate::protocol::limits::OBJECT_BYTES_MAX;
 use crate::protocol::surroundings::{FileTime, Files};
-use crate::sys::child::{Child, Command, Environment, Group};
-use crate::sys::confinement::{Chamber, Failure, Limits};
+use crate::sys::child::{Child, Command, Environment, Group, Walls};
 use crate::sys::exposure::Exposure;
 use crate::sys::job_root::JobRoot;
 use crate::sys::temp::TempDir;
 
-/// What a compiler may write into its chamber beside the object, in bytes: assembler text is larger than what becomes
-/// of it.
-const TEMPORARIES_BYTES_MAX: u64 = 2 << 30;
-/// Files a compiler may make, and directories for its outputs.
-const NEW_FILES_MAX: u64 = 4096;
 /// Memory that a variable takes beside its value, in bytes: its place in a list, and what the allocator adds.
 const VARIABLE_BYTES: usize = 56;
-/// Where confined compilers have their temporary files, and dependencies that nobody named.
-const TEMPORARY: &str = "/tmp";
+/// Where confined compilers leave dependencies that nobody named.
 const UNNAMED_DEPENDENCIES: &str = "/tmp/distccd.d";
 
 /// A job with its files, still packed.
@@ -55,23 +47,9 @@ pub struct PumpJob {
     pub(super) variables: Option<Variables>,
 }
 
-/// Why a job cannot be done in a chamber.
-enum Obstacle {
-    /// It cannot be done at all.
-    Refused(Refusal),
-    /// It can be done without one.
-    Unconfinable(String),
-}
-
-impl From<Refusal> for Obstacle {
-    fn from(refusal: Refusal) -> Obstacle {
-        Obstacle::Refused(refusal)
-    }
-}
-
 impl PumpJob {
     /// A job that has no files yet, in the directory the client names.
-    pub fn new(command: AcceptedCommand, directory: Vec<u8>) -> Result<PumpJob, Refusal> {
+    pub fn new(command: AcceptedCommand, directory: Vec<u8>, patron: &Patron) -> Result<PumpJob, Refusal> {
         let directory = PathBuf::from(OsStr::from_bytes(&directory));
         let why = match directory.components().any(|part| part == Component::ParentDir) {
             _ if !directory.is_absolute() => "is not absolute",
@@ -82,7 +60,7 @@ impl PumpJob {
             let text = format!("bad request: the working directory {} {why}", directory.display());
             return Err(Refusal::new(ExitCode::ProtocolError, text));
         }
-        let files = FileSet::default();
+        let files = FileSet::new(patron.clone());
         Ok(PumpJob { command, directory, files, times: None, variables: None })
     }
 
@@ -96,7 +74,8 @@ impl PumpJob {
         let Files { times, directories, headers } = files;
         self.times = Some(times);
         let program = self.command.program.path.clone();
-        (!headers.is_empty()).then_some(Question { program, directories, headers })
+        let patron = self.files.patron().clone();
+        (!headers.is_empty()).then_some(Question { program, directories, headers, patron })
     }
 
     /// Memory that what the client said of its files and variables takes, in bytes.
@@ -108,13 +87,10 @@ impl PumpJob {
 
     /// Unpacks the files and starts the compiler.
     pub fn launch(self, workshop: &Workshop, buffers: &mut Buffers) -> Result<RunningJob, Refusal> {
-        if workshop.confines {
+        if workshop.sandbox.has_chambers() {
             match self.launch_confined(workshop, buffers) {
                 Ok(started) => return Ok(self.running(started)),
-                Err(Obstacle::Refused(refusal)) => return Err(refusal),
-                Err(Obstacle::Unconfinable(why)) => {
-                    log_warning!("{} is compiled unconfined: {why}", self.command.source_name());
-                }
+                Err(obstacle) => obstacle.overcome(&self.command)?,
             }
         }
         let started = unpacked::launch(&self, workshop, buffers)?;
@@ -133,16 +109,11 @@ impl PumpJob {
     ) -> Result<(Child, Streams, Harvest), Obstacle> {
         let program = &self.command.program.path;
         let exposure = workshop.exposures.of(program);
-        let limits = Limits {
-            bytes: UNPACKED_BYTES_MAX + u64::from(OBJECT_BYTES_MAX) + TEMPORARIES_BYTES_MAX,
-            files: self.files.inodes() + NEW_FILES_MAX,
-        };
-        let chamber = Chamber::open(&exposure, limits)
-            .map_err(|failure| Obstacle::Unconfinable(failure.to_string()))?;
+        let chamber = workshop.sandbox.open_chamber(&exposure, UNPACKED_BYTES_MAX, self.files.inodes())?;
         let (argv, outputs) = self.words_and_outputs();
         let share =
             self.fill(chamber.root(), Some((&outputs, &exposure)), Links::AsSent, workshop, buffers)?;
-        let streams = Streams::open()?;
+        let streams = Streams::inside(chamber.root())?;
         let environment = surroundings::environment(
             self.base_environment(workshop),
             self.variables.as_ref(),
@@ -154,18 +125,13 @@ impl PumpJob {
             argv: &argv,
             environment: &environment,
             directory: Some(&self.directory),
-            stdio: [Some(streams.null.as_fd()), Some(streams.stdout.as_fd()), Some(streams.stderr.as_fd())],
+            stdio: streams.descriptors(),
             group: Group::Own,
+            walls: Some(Walls { restraint: workshop.sandbox.confined(), ruleset: None }),
         };
-        let (child, root) = chamber.run(&command).map_err(|failure| match failure {
-            Failure::Program(_) if !exposure.covers(program) => Obstacle::Unconfinable(format!(
-                "{} cannot be shown without what is beside it",
-                program.display()
-            )),
-            Failure::Program(error) => Obstacle::Refused(cannot_execute(&self.command, &error)),
-            // A job chooses where its files are. It is not let out for a choice that cannot be shown.
-            Failure::Unavailable(why) => Obstacle::Refused(Refusal::new(ExitCode::DistccFailed, why)),
-        })?;
+        let (child, root) = chamber
+            .run(&command)
+            .map_err(|failure| Obstacle::of_program(failure, &exposure, &self.command))?;
         Ok((
             child,
             streams,
@@ -193,8 +159,8 @@ impl PumpJob {
     /// What the compiler gets of the daemon's environment.
     pub(super) fn base_environment<'a>(&self, workshop: &'a Workshop) -> &'a Environment {
         match self.variables {
-            Some(_) => &workshop.pump_environments.bare,
-            None => &workshop.pump_environments.with_language,
+            Some(_) => &workshop.environments.bare,
+            None => &workshop.environments.with_language,
         }
     }
 
@@ -208,10 +174,10 @@ impl PumpJob {
         workshop: &Workshop,
         buffers: &mut Buffers,
     ) -> Result<Share, Refusal> {
-        let mut share = Share::default();
+        let mut share = Share::of(self.files.patron());
         let mut unpacker = root.unpacker();
         let times = self.times.as_deref().unwrap_or_default();
-        self.files.unpack(times, links, &mut unpacker, buffers, &mut share, &workshop.trees)?;
+        self.files.unpack(times, links, &mut unpacker, buffers, &mut share, &workshop.pools.trees)?;
         let directory = self.directory.as_os_str().as_bytes();
         unpacker.create_directory(directory).map_err(|error| {
             let text = format!("make the working directory {}: {error}", self.directory.display());

@@ -3,12 +3,13 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 
+use crate::daemon::allowance::Share;
 use crate::daemon::file_set::is_about_the_job;
 use crate::daemon::job::{AcceptedCommand, Workshop};
-use crate::daemon::memory::Share;
+use crate::daemon::patron::Patron;
 use crate::daemon::plain_job::PlainJob;
 use crate::daemon::pump_job::PumpJob;
 use crate::daemon::refusal::Refusal;
@@ -33,6 +34,7 @@ pub struct Receiving {
     decoder: RequestDecoder,
     /// A packet header of which only the beginning has come.
     partial_header: Vec<u8>,
+    patron: Patron,
     /// What the client is told whatever it asks.
     denied: Option<Refusal>,
     version: Version,
@@ -66,6 +68,8 @@ pub struct Source {
     pub file: File,
     /// Its length there, in bytes.
     pub bytes: u32,
+    /// Whose it is.
+    pub patron: Patron,
 }
 
 /// An entry about the job, on its way.
@@ -110,11 +114,12 @@ impl From<Refusal> for Rejection {
 }
 
 impl Receiving {
-    /// Nothing has come. `denied` answers whatever is asked.
-    pub fn new(denied: Option<Refusal>) -> Receiving {
+    /// Nothing has come from this client. `denied` answers whatever is asked.
+    pub fn new(patron: Patron, denied: Option<Refusal>) -> Receiving {
         Receiving {
             decoder: RequestDecoder::new(RequestLimits::default()),
             partial_header: Vec::new(),
+            patron,
             denied,
             version: Version::PLAIN,
             directory: None,
@@ -184,10 +189,7 @@ impl Receiving {
             }
         }
         let held = self.decoder.arguments_memory() + self.surroundings_memory();
-        if !memory.grow_to(held, &workshop.memory) {
-            let text = "this server has no memory left for so long a command; clients hold all there is";
-            return Err(Refusal::new(ExitCode::OutOfMemory, text).into());
-        }
+        memory.grow_to(held, &workshop.pools.memory).map_err(Refusal::from)?;
         if is_complete {
             return Ok(Some(self.complete()));
         }
@@ -214,28 +216,34 @@ impl Receiving {
             RequestEvent::FileCount(_) => {
                 let command = self.command.take().expect("BUG: files before the arguments");
                 let directory = self.directory.take().expect("BUG: files before the directory");
-                let job = Box::new(PumpJob::new(command, directory)?);
+                let job = Box::new(PumpJob::new(command, directory, &self.patron)?);
                 self.content = Content::Files { job, surroundings: None };
             }
             RequestEvent::Link { name, target } => {
                 if !is_about_the_job(&name) {
-                    self.pump_job().files.add_link(&name, &target, &workshop.memory)?;
+                    self.pump_job().files.add_link(&name, &target, &workshop.pools)?;
                 }
             }
             RequestEvent::BodyStart { kind: BodyKind::Source, bytes } => {
                 let command = self.command.take().expect("BUG: a body before the arguments");
-                let (job, file) = PlainJob::prepare(command, workshop).map_err(no_room)?;
-                self.content = Content::Source(Source { job: Box::new(job), file, bytes });
+                let (job, file) = PlainJob::prepare(command, workshop, &self.patron)
+                    .map_err(|error| Refusal::temporary_file("make", &error))?;
+                let patron = self.patron.clone();
+                self.content = Content::Source(Source { job: Box::new(job), file, bytes, patron });
             }
             RequestEvent::BodyStart { kind: BodyKind::File { name }, bytes } => {
                 self.begin_file(name, bytes, workshop)?;
             }
             RequestEvent::BodyPart(part) => match &mut self.content {
                 // Compressed or not: memory for what thousands of clients send at once there is none.
-                Content::Source(source) => source.file.write_all(part).map_err(no_room)?,
+                Content::Source(source) => {
+                    source.job.spool(part.len() as u64, &workshop.pools.spool)?;
+                    let written = source.file.write_all(part);
+                    written.map_err(|error| Refusal::temporary_file("write", &error))?;
+                }
                 Content::Files { surroundings: Some(entry), .. } => entry.content.extend_from_slice(part),
                 Content::Files { job, surroundings: None } => {
-                    job.files.append(part, &workshop.temporary, &workshop.memory).map_err(no_room)?;
+                    job.files.append(part, &workshop.temporary, &workshop.pools)?;
                 }
                 Content::Nothing => unreachable!("BUG: a part before its body"),
             },
@@ -254,7 +262,7 @@ impl Receiving {
 
     fn begin_file(&mut self, name: Vec<u8>, bytes: u32, workshop: &Workshop) -> Result<(), Refusal> {
         if !is_about_the_job(&name) {
-            return self.pump_job().files.begin_file(&name, bytes, &workshop.memory);
+            return self.pump_job().files.begin_file(&name, bytes, &workshop.pools);
         }
         if bytes > SURROUNDINGS_BYTES_MAX {
             let text = format!(
@@ -334,11 +342,4 @@ fn understand(
         FILES_NAME => Ok(job.take_surroundings(Files::decode(&content).map_err(bad)?)),
         _ => unreachable!("BUG: an entry is known and not understood"),
     }
-}
-
-fn no_room(error: io::Error) -> Refusal {
-    Refusal::new(
-        ExitCode::IoError,
-        format!("write a temporary file on the server: {error} (see TMPDIR and its disk)"),
-    )
 }

@@ -3,6 +3,7 @@
 //! Owns the pairing of a code with a text that names the object and the remedy. Who sends it is not its business.
 
 use std::fmt;
+use std::io;
 
 use crate::exit_code::ExitCode;
 use crate::protocol::peer_text::one_line;
@@ -20,6 +21,13 @@ impl Refusal {
     /// Pairs a class with a text, which may quote the client: it is made one line.
     pub fn new(code: ExitCode, reason: impl AsRef<str>) -> Refusal {
         Refusal { code, reason: one_line(reason.as_ref()) }
+    }
+
+    /// What becomes of a job when a temporary file could not be read or written (`what`): a full disk is the end of
+    /// one job, not of the server.
+    pub fn temporary_file(what: &str, error: &io::Error) -> Refusal {
+        let text = format!("{what} a temporary file on the server: {error} (see TMPDIR and its disk)");
+        Refusal::new(ExitCode::IoError, text)
     }
 }
 

@@ -130,6 +130,11 @@ impl Reply {
         self.head.capacity() as u64
     }
 
+    /// How many bytes of it the descriptor has taken.
+    pub fn sent(&self) -> u64 {
+        self.head_sent as u64 + self.file.as_ref().map_or(0, |body| body.offset)
+    }
+
     /// Sends as much as the descriptor takes.
     pub fn send(&mut self, to: BorrowedFd<'_>) -> io::Result<Sent> {
         while self.head_sent < self.head.len() {
@@ -180,11 +185,14 @@ fn append_body(
     head: &mut Vec<u8>,
 ) -> io::Result<()> {
     if version.compresses() && !body.is_empty() {
-        let compressed = compressor.compress(body);
+        let no_memory = |error| io::Error::new(io::ErrorKind::OutOfMemory, error);
+        let compressed = compressor.compress_if_room(body).map_err(no_memory)?;
         response::encode_body_header(kind, body_length(compressed.len() as u64)?, head);
+        head.try_reserve(compressed.len())?;
         head.extend_from_slice(&compressed);
     } else {
         response::encode_body_header(kind, body_length(body.len() as u64)?, head);
+        head.try_reserve(body.len())?;
         head.extend_from_slice(body);
     }
     Ok(())

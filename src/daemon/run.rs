@@ -12,13 +12,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::daemon::allowance::{MEMORY_BYTES, Pools};
 use crate::daemon::compilers::{self, Compilers, Policy};
-use crate::daemon::config::{Config, LogTarget, Mode};
+use crate::daemon::config::{Config, LogTarget, Mode, SandboxMode};
 use crate::daemon::connection::Limits;
 use crate::daemon::exposures::Exposures;
 use crate::daemon::file_set::UNPACKED_BYTES_MAX;
-use crate::daemon::job::{PumpEnvironments, Workshop};
-use crate::daemon::memory::{Memory, SHARED_BYTES_MAX};
+use crate::daemon::job::{DIRECTORY_PREFIX, Environments, Workshop};
+use crate::daemon::sandbox::{Allotment, Sandbox};
 use crate::daemon::server::{Ended, Server, Service, bound_address};
 use crate::daemon::surroundings::{self, Kept};
 use crate::daemon::system_headers::SystemHeaders;
@@ -29,7 +30,8 @@ use crate::sys::child::Environment;
 use crate::sys::confinement;
 use crate::sys::exposure::Exposure;
 use crate::sys::process::{self, Fork, User};
-use crate::sys::{net, signal};
+use crate::sys::withdrawal::{Withdrawn, withdraw};
+use crate::sys::{net, signal, temp};
 use crate::{log_error, log_info, log_notice, log_warning};
 
 /// Users tried, in order, when root starts the daemon without `--user`: upstream's name, Debian's, anybody's.
@@ -41,6 +43,11 @@ const MASQUERADE_DIRECTORIES: [&str; 2] = ["/usr/lib/distcc", "/usr/local/lib/di
 /// needs. One more may be as large as a job may be at all.
 const TREE_BYTES_EACH: u64 = 64 << 20;
 
+/// The default of `--spool`, unless the disk has less: eight requests of the largest size.
+const SPOOL_BYTES_MAX: u64 = 8 << 30;
+/// What it leaves of a smaller disk to everybody else: a half.
+const SPOOL_PART: u64 = 2;
+
 /// The longest `--job-lifetime` that is not for ever: a clock cannot count all the seconds that may be written.
 const JOB_LIFETIME_MAX: Duration = Duration::from_secs(u32::MAX as u64);
 
@@ -49,6 +56,7 @@ static LOG_FILE: OnceLock<PathBuf> = OnceLock::new();
 
 /// Serves until told to stop. `Ok(signal)` is the signal it ended for, to be passed on to whoever waits for it.
 pub fn run(config: Config) -> Result<Option<i32>, ExitCode> {
+    process::keep_new_files_from_writers();
     if config.nice != 0
         && let Err(error) = process::be_nice(config.nice)
     {
@@ -65,6 +73,11 @@ pub fn run(config: Config) -> Result<Option<i32>, ExitCode> {
         log_error!("change to {}: {error} (see TMPDIR)", temporary.display());
         ExitCode::IoError
     })?;
+    // Before there are jobs of ours: a daemon that was killed could not do it.
+    let abandoned = temp::remove_abandoned(temporary, DIRECTORY_PREFIX);
+    if abandoned > 0 {
+        log_notice!("removed the directories of {abandoned} jobs of a daemon that was killed");
+    }
     let policy = compiler_policy(&config)?;
     match config.mode.clone() {
         Mode::Inetd => {
@@ -188,69 +201,111 @@ fn compiler_policy(config: &Config) -> Result<Policy, ExitCode> {
     Ok(Policy::Masqueraded(directories))
 }
 
-fn service(config: &Config, policy: Policy) -> Service {
+fn service(config: &Config, policy: Policy) -> Result<Service, ExitCode> {
     let mut environment = Environment::inherited();
     environment.set("PATH", &config.environment.search_path);
     environment.set("_DISTCC_SAFEGUARD", "1".as_ref());
-    let exposure = Exposure::of_this_machine();
-    let confines = confines(config, &exposure);
+    let exposure = Exposure::of_this_machine().with(&config.exposed);
+    let sandbox = sandbox(config, &exposure)?;
     let trees = TREE_BYTES_EACH.saturating_mul(config.jobs as u64).saturating_add(UNPACKED_BYTES_MAX);
     let kept = if config.any_compiler { Kept::Harmless } else { Kept::Needed };
     let workshop = Workshop {
-        compilers: Compilers::new(policy, config.environment.search_path.clone()),
+        compilers: Compilers::new(policy, config.environment.search_path.clone())
+            .allowing_scripts(config.scripts.iter().cloned()),
         temporary: config.environment.temporary.clone(),
         save_temps: config.environment.save_temps,
-        pump_environments: PumpEnvironments {
+        environments: Environments {
             bare: surroundings::harmless(&environment, kept, true),
             with_language: surroundings::harmless(&environment, kept, false),
         },
-        environment,
-        memory: Memory::new(SHARED_BYTES_MAX),
-        trees: Memory::new(trees),
+        pools: Pools::new(MEMORY_BYTES, trees.max(2 * UNPACKED_BYTES_MAX), spool_bytes(config)),
         exposures: Exposures::new(exposure),
-        confines,
+        sandbox,
         system_headers: SystemHeaders::default(),
         path_maps: KnownMaps::default(),
     };
-    Service {
+    Ok(Service {
         workshop: Arc::new(workshop),
         limits: Limits {
             silence: config.environment.io_timeout,
             job_lifetime: config.job_lifetime.map(|time| time.min(JOB_LIFETIME_MAX)),
+            job_memory: config.job_memory,
         },
         access: config.access.clone(),
         jobs: config.jobs,
+        connections: config.connections,
+        connections_each: config.connections_each,
+        queue: config.queue,
         reopen_log,
-    }
+    })
 }
 
-/// Whether compilers of pump jobs can be confined. Says so if not: it costs fidelity, and a wall.
-fn confines(config: &Config, exposure: &Exposure) -> bool {
-    const CONSEQUENCE: &str = "pump jobs run below a private directory instead of on the client's own paths";
-    if !config.environment.namespaces {
-        log_notice!("DISTCCD_NAMESPACES=0: {CONSEQUENCE}");
-        return false;
+/// What sources and files that wait may take of TMPDIR's disk, in bytes.
+fn spool_bytes(config: &Config) -> u64 {
+    let temporary = &config.environment.temporary;
+    config.spool_bytes.unwrap_or_else(|| {
+        let free = temp::free_bytes(temporary).unwrap_or_else(|error| {
+            log_warning!("ask for the room in {}: {error}", temporary.display());
+            u64::MAX
+        });
+        SPOOL_BYTES_MAX.min(free / SPOOL_PART)
+    })
+}
+
+/// Withdraws the daemon from the machine, as far as it may, and finds the walls for its compilers.
+fn sandbox(config: &Config, exposure: &Exposure) -> Result<Sandbox, ExitCode> {
+    let allotment = Allotment {
+        memory: config.job_memory,
+        processor_seconds: config.job_processor_seconds,
+        daemons_expendability: process::expendability(),
+    };
+    let chambers = match config.sandbox {
+        SandboxMode::Off => Err("--sandbox=off".to_string()),
+        _ if !config.environment.namespaces => Err("DISTCCD_NAMESPACES=0".to_string()),
+        SandboxMode::Auto | SandboxMode::Require => enter_namespaces(config, exposure),
+    };
+    let mut sandbox = Sandbox::find(config.sandbox, chambers, allotment).map_err(|why| {
+        log_error!("{why}");
+        ExitCode::DistccFailed
+    })?;
+    if sandbox.confines()
+        && let Err(error) = sandbox.restrain_daemon()
+    {
+        log_warning!("restrain the daemon itself: {error}");
+    }
+    Ok(sandbox)
+}
+
+/// The daemon enters namespaces of its own, and tries whether its compilers can have theirs. The error is for the log.
+fn enter_namespaces(config: &Config, exposure: &Exposure) -> Result<(), String> {
+    let parent =
+        |path: &Path| path.parent().filter(|parent| *parent != Path::new("/")).map(Path::to_path_buf);
+    let log = match &config.log {
+        LogTarget::File(path) => parent(path),
+        LogTarget::Stderr | LogTarget::Syslog => None,
+    };
+    let pid_file = config.pid_file.as_deref().and_then(parent);
+    let writable = [Some(config.environment.temporary.clone()), log, pid_file];
+    match withdraw(&writable.into_iter().flatten().collect::<Vec<_>>()) {
+        Ok(Withdrawn { reads_only }) => {
+            let files = if reads_only { ", and only reads most files" } else { "" };
+            log_info!("the server has no capabilities and no network but its sockets{files}");
+        }
+        Err(why) => return Err(format!("{why}{}", confinement::advice())),
     }
     // A server for one client finds out with its job.
     if config.mode == Mode::Inetd {
-        return true;
+        return Ok(());
     }
-    match confinement::probe(exposure) {
-        Ok(abilities) => {
-            if !abilities.overlays {
-                log_info!("no overlayfs for users: jobs with files below system directories may be refused");
-            }
-            true
-        }
-        Err(why) => {
-            log_warning!("{why}; {CONSEQUENCE}");
-            false
-        }
+    let abilities = confinement::probe(exposure)?;
+    if !abilities.overlays {
+        log_info!("no overlayfs for users: jobs with files below system directories may be refused");
     }
+    Ok(())
 }
 
 fn new_server(config: &Config, policy: Policy) -> Result<Server, ExitCode> {
-    let server = Server::new(service(config, policy)).map_err(could_not("set up the event loop"))?;
+    let server = Server::new(service(config, policy)?).map_err(could_not("set up the event loop"))?;
     // Only now: a fork would lose the alarm, and the server takes it for a signal to stop.
     if let Some(seconds) = config.lifetime {
         process::set_alarm(seconds);

@@ -13,9 +13,12 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::daemon::access::AccessList;
 use crate::daemon::client::{Client, Watch};
-use crate::daemon::connection::{Connection, Context, Event, Limits, Next};
+use crate::daemon::connection::{Connection, Limits};
+use crate::daemon::crowd::{Admission, Crowd};
+use crate::daemon::exchange::{Context, Event, Next};
 use crate::daemon::job::Workshop;
 use crate::daemon::listeners::Listeners;
+use crate::daemon::patron::Origin;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::staging::{Staged, Staging, Tools};
 use crate::daemon::workers::{ConnectionId, Workers};
@@ -23,7 +26,7 @@ use crate::exit_code::ExitCode;
 use crate::sys::child;
 use crate::sys::net;
 use crate::sys::signal::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGTERM, SignalFile};
-use crate::{log_error, log_info, log_notice};
+use crate::{log_error, log_info, log_notice, log_warning};
 
 const SIGNALS: Token = Token(0);
 const STAGED: Token = Token(1);
@@ -36,10 +39,12 @@ const EVENTS_AT_ONCE: usize = 256;
 const READ_BYTES: usize = 256 << 10;
 /// Reads from one client before the others have their turn.
 const READS_IN_A_ROW_MAX: u32 = 16;
-/// Clients connected at once. More wait in the kernel's backlog; each costs a descriptor and a few kilobytes.
+/// The default of `--connections`, as far as there are descriptors: each costs one or two, and a few kilobytes.
 const CONNECTIONS_MAX: usize = 4096;
-/// Descriptors of a connection: the socket, and the source that comes or the object that goes.
-const DESCRIPTORS_EACH: usize = 2;
+/// Clients accepted before others have their turn.
+const ACCEPTED_IN_A_ROW_MAX: usize = 256;
+/// Descriptors of a connection: the socket, the source that comes or the object that goes, and the job's directory.
+const DESCRIPTORS_EACH: usize = 3;
 /// Descriptors left for everything that is not a connection.
 const DESCRIPTORS_RESERVED: usize = 256;
 /// After SIGTERM, how long running compilers may take to finish.
@@ -56,6 +61,12 @@ pub struct Service {
     pub access: AccessList,
     /// Compilers at once.
     pub jobs: usize,
+    /// `--connections`, if given.
+    pub connections: Option<usize>,
+    /// `--connections-per-client`.
+    pub connections_each: usize,
+    /// `--queue`.
+    pub queue: usize,
     /// Opens the log anew, after SIGHUP.
     pub reopen_log: fn(),
 }
@@ -79,7 +90,7 @@ pub struct Server {
     listeners: Listeners,
     clients: HashMap<ConnectionId, Client>,
     next_id: ConnectionId,
-    connections_max: usize,
+    crowd: Crowd,
     tools: Tools,
     buffer: Vec<u8>,
     /// Clients with more to read than their turn allowed.
@@ -102,11 +113,16 @@ impl Server {
         child::adopt_orphans();
         let descriptors = crate::sys::process::raise_descriptor_limit();
         // A running job needs four descriptors beside its connection: streams, and its tree.
-        let reserved = DESCRIPTORS_RESERVED + 4 * service.jobs;
-        let most = descriptors.saturating_sub(reserved) / DESCRIPTORS_EACH;
+        // Where there are few, half of them must do, or a silent client would be the only one.
+        let reserved = (DESCRIPTORS_RESERVED + Crowd::STANDING_MAX + 4 * service.jobs).min(descriptors / 2);
+        let most = (descriptors.saturating_sub(reserved) / DESCRIPTORS_EACH).max(1);
+        let connections = service.connections.unwrap_or(most.min(CONNECTIONS_MAX));
+        if connections > most {
+            log_warning!("--connections {connections}: there are descriptors for {most} (see ulimit -n)");
+        }
         Ok(Server {
-            workers: Workers::new(service.jobs),
-            connections_max: most.clamp(1, CONNECTIONS_MAX),
+            workers: Workers::new(service.jobs, service.queue),
+            crowd: Crowd::new(connections.min(most), service.connections_each),
             service,
             poll,
             signals,
@@ -135,10 +151,14 @@ impl Server {
             Some(None) => ("LOCALSOCKET".to_string(), None),
             Some(Some(address)) => (peer_name(address), self.denied(address.ip())),
         };
+        let origin = Origin::Only;
         net::set_nonblocking(reader.as_fd())?;
         net::set_nonblocking(writer.as_fd())?;
-        let connection = Connection::new(peer, denied, &self.service.limits, now);
-        let id = self.add_client(Client::new(connection, reader, Some(writer)));
+        let connection = Connection::new(peer, origin, denied, &self.service.limits, now);
+        let Admission::Welcome(seat) = self.crowd.enter(origin) else {
+            unreachable!("BUG: there is no room for the first client")
+        };
+        let id = self.add_client(Client::new(connection, seat, reader, Some(writer)));
         self.watch(id, Watch::Input)?;
         self.read_from(id);
         Ok(())
@@ -204,18 +224,31 @@ impl Server {
     // Clients come.
 
     fn accept_from(&mut self, index: usize) {
-        while self.stopping.is_none() && self.clients.len() < self.connections_max {
+        for _ in 0..ACCEPTED_IN_A_ROW_MAX {
+            if self.stopping.is_some() {
+                return;
+            }
             let Some((stream, address)) = self.listeners.accept(index) else { return };
             log_info!("connection from {}", peer_name(address));
-            let denied = self.denied(address.ip());
+            let origin = Origin::of(address.ip());
+            let admission = match self.denied(address.ip()) {
+                Some(denied) => self.crowd.turn_away(denied),
+                None => self.crowd.enter(origin),
+            };
+            let (seat, denied) = match admission {
+                Admission::Welcome(seat) => (seat, None),
+                Admission::Apology(seat, refusal) => (seat, Some(refusal)),
+                Admission::Dropped => {
+                    log_info!("{} is dropped: there are too many clients to tell each", peer_name(address));
+                    continue;
+                }
+            };
             let now = Instant::now();
-            let connection = Connection::new(peer_name(address), denied, &self.service.limits, now);
-            let id = self.add_client(Client::new(connection, stream.into(), None));
+            let connection = Connection::new(peer_name(address), origin, denied, &self.service.limits, now);
+            let id = self.add_client(Client::new(connection, seat, stream.into(), None));
             self.read_from(id);
         }
-        if self.clients.len() >= self.connections_max {
-            self.listeners.hold_back();
-        }
+        self.listeners.resume_at(Instant::now());
     }
 
     fn accept_from_all(&mut self) {
@@ -324,8 +357,11 @@ impl Server {
                 }
             }
             Next::Queue => {
-                self.workers.enqueue(id);
-                self.start_waiting_jobs();
+                let Some(client) = self.clients.get(&id) else { return };
+                match self.workers.enqueue(id, client.connection.origin()) {
+                    Ok(()) => self.start_waiting_jobs(),
+                    Err(refusal) => self.dispatch(id, Event::NoSlot(refusal)),
+                }
             }
             Next::Running(pid) => {
                 if let Some(status) = self.workers.started(pid, id) {
@@ -342,9 +378,8 @@ impl Server {
         client.connection.log_summary(Instant::now());
         self.workers.cancel(id);
         self.staging.cancel(id);
+        self.crowd.leave(client.seat);
         client.leave(self.poll.registry());
-        // Not here and now: the caller may be in the middle of reading from another client.
-        self.listeners.resume_soon(Instant::now());
     }
 
     // Compilers start and end.
@@ -380,8 +415,19 @@ impl Server {
             match self.clients.contains_key(&id) {
                 true => self.dispatch(id, Event::Staged(staged)),
                 // The client left while its job was on a thread.
-                false => drop::<Staged>(staged),
+                false => self.end_unheard(staged),
             }
+        }
+    }
+
+    /// A compiler that was started for nobody is ended, and its tree removed.
+    fn end_unheard(&mut self, staged: Staged) {
+        if let Staged::Launched(launched) = staged
+            && let Ok(running) = *launched
+        {
+            running.kill();
+            let (_, remains) = running.collect();
+            self.workers.bury(remains);
         }
     }
 
@@ -389,7 +435,7 @@ impl Server {
 
     fn note_deadline(&mut self, id: ConnectionId) {
         let Some(client) = self.clients.get(&id) else { return };
-        if let Some(deadline) = client.connection.deadline(&self.service.limits)
+        if let Some(deadline) = client.connection.deadline()
             && self.next_deadline.is_none_or(|next| deadline < next)
         {
             self.next_deadline = Some(deadline);
@@ -403,18 +449,16 @@ impl Server {
         if self.next_deadline.is_none_or(|deadline| deadline > now) {
             return;
         }
-        let limits = self.service.limits;
         let overdue: Vec<ConnectionId> = self
             .clients
             .iter()
-            .filter(|(_, client)| client.connection.deadline(&limits).is_some_and(|deadline| deadline <= now))
+            .filter(|(_, client)| client.connection.deadline().is_some_and(|deadline| deadline <= now))
             .map(|(id, _)| *id)
             .collect();
         for id in overdue {
             self.dispatch(id, Event::TimeOut);
         }
-        self.next_deadline =
-            self.clients.values().filter_map(|client| client.connection.deadline(&limits)).min();
+        self.next_deadline = self.clients.values().filter_map(|client| client.connection.deadline()).min();
     }
 
     /// Stops taking work. Compilers that run may finish within [`SHUTDOWN_TIME_MAX`]; a second signal ends them.
@@ -466,6 +510,10 @@ impl Server {
         }
         for id in self.clients.keys().copied().collect::<Vec<_>>() {
             self.close(id);
+        }
+        // What a thread was too late to report.
+        for staged in self.staging.finish() {
+            self.end_unheard(staged);
         }
         log_notice!("stopped");
     }

@@ -3,9 +3,7 @@
 //! loop" in docs/design-notes.md for the sum.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read, Seek};
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read, Seek, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +20,7 @@ use crate::daemon::system_headers::Question;
 use crate::daemon::workers::ConnectionId;
 use crate::exit_code::{ExitCode, WaitStatus};
 use crate::protocol::limits::BODIES_BYTES_MAX;
-use crate::protocol::lzo::{self, Compressor};
+use crate::protocol::lzo::{self, Compressor, LzoError};
 use crate::protocol::{ProtocolError, Version};
 use crate::{log_error, log_warning};
 
@@ -34,7 +32,7 @@ const THREADS_MIN: usize = 2;
 /// jobs take 25 ms, and C sources take more.
 const PROCESSORS_EACH: usize = 8;
 
-/// The largest source after unpacking, in bytes: what an uncompressed one may have. It is unpacked in memory.
+/// The largest source after unpacking, in bytes: what an uncompressed one may have.
 const SOURCE_BYTES_MAX: usize = BODIES_BYTES_MAX as usize;
 
 /// A piece of work.
@@ -65,7 +63,7 @@ pub enum Staged {
     /// The headers are the same, or not.
     Compared(Result<(), Refusal>),
     /// The compiler runs, or not.
-    Launched(Result<RunningJob, Refusal>),
+    Launched(Box<Result<RunningJob, Refusal>>),
     /// The reply is ready to be sent.
     Packed(io::Result<Reply>),
 }
@@ -83,22 +81,19 @@ impl Work {
     fn is_small(&self) -> bool {
         match self {
             Work::Unpack(source) => u64::from(source.bytes) <= INLINE_BYTES_MAX / 4,
-            Work::Compare(_) | Work::Launch(Job::Pump(_)) => false,
-            Work::Launch(Job::Plain(_)) => true,
+            Work::Compare(_) | Work::Launch(_) => false,
             Work::Pack { version, output, .. } => !version.compresses() || output.bytes() <= INLINE_BYTES_MAX,
         }
     }
 
     fn run(self, workshop: &Workshop, tools: &mut Tools) -> Staged {
         match self {
-            Work::Unpack(Source { job, file, .. }) => {
-                Staged::Unpacked(unpack(file).map(|()| Job::Plain(job)))
-            }
+            Work::Unpack(source) => Staged::Unpacked(unpack(source, workshop)),
             Work::Compare(question) => {
                 let exposure = workshop.exposures.of(&question.program);
                 Staged::Compared(workshop.system_headers.compare(question, &exposure))
             }
-            Work::Launch(job) => Staged::Launched(job.launch(workshop, &mut tools.buffers)),
+            Work::Launch(job) => Staged::Launched(Box::new(job.launch(workshop, &mut tools.buffers))),
             Work::Pack { version, status, output } => {
                 Staged::Packed(Reply::finished(version, status, output, &mut tools.compressor))
             }
@@ -106,17 +101,37 @@ impl Work {
     }
 }
 
-fn unpack(mut file: File) -> Result<(), Refusal> {
-    let no_room = |what, error: io::Error| {
-        Refusal::new(ExitCode::IoError, format!("{what} a temporary file on the server: {error}"))
-    };
+fn unpack(source: Source, workshop: &Workshop) -> Result<Job, Refusal> {
+    let Source { mut job, mut file, bytes, patron } = source;
     let mut compressed = Vec::new();
-    file.rewind().and_then(|()| file.read_to_end(&mut compressed)).map_err(|error| no_room("read", error))?;
-    let source = lzo::decompress(&compressed, SOURCE_BYTES_MAX).map_err(|error| {
+    file.rewind()
+        .and_then(|()| file.read_to_end(&mut compressed))
+        .map_err(|error| Refusal::temporary_file("read", &error))?;
+    let cannot_write = |error: io::Error| Fault(Refusal::temporary_file("write", &error));
+    file.rewind().and_then(|()| file.set_len(0)).map_err(|error| cannot_write(error).0)?;
+    // It takes the place of what came, which is counted already.
+    let mut counted = u64::from(bytes);
+    lzo::decompress_to(&compressed, SOURCE_BYTES_MAX, |piece| {
+        if patron.has_left() {
+            return Err(Fault(Refusal::new(ExitCode::IoError, "the client has left")));
+        }
+        let more = (piece.len() as u64).saturating_sub(counted);
+        counted -= piece.len() as u64 - more;
+        job.spool(more, &workshop.pools.spool).map_err(Fault)?;
+        file.write_all(piece).map_err(cannot_write)
+    })
+    .map_err(|fault| fault.0)?;
+    Ok(Job::Plain(job))
+}
+
+/// Why a source is not unpacked.
+struct Fault(Refusal);
+
+impl From<LzoError> for Fault {
+    fn from(error: LzoError) -> Fault {
         let text = format!("bad request: the source: {error}");
-        Refusal::new(ProtocolError::from(error).exit_code(), text)
-    })?;
-    file.set_len(0).and_then(|()| file.write_all_at(&source, 0)).map_err(|error| no_room("write", error))
+        Fault(Refusal::new(ProtocolError::from(error).exit_code(), text))
+    }
 }
 
 /// A piece of work that waits for a thread, unless it was taken back.
@@ -182,6 +197,17 @@ impl Staging {
         }
     }
 
+    /// Ends the threads, and returns what was done and not fetched; what was not begun is dropped.
+    pub fn finish(&mut self) -> Vec<Staged> {
+        self.is_ending.store(true, Ordering::Relaxed);
+        self.queue = None;
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        self.waiting.clear();
+        self.done.try_iter().map(|(_, staged)| staged).collect()
+    }
+
     fn start_threads(&mut self) {
         let (queue, work) = mpsc::channel::<Todo>();
         let work = Arc::new(Mutex::new(work));
@@ -202,11 +228,7 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        self.is_ending.store(true, Ordering::Relaxed);
-        self.queue = None;
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
+        self.finish();
     }
 }
 

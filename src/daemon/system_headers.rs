@@ -18,6 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::checksum::Crc32;
+use crate::daemon::patron::Patron;
 use crate::daemon::refusal::Refusal;
 use crate::exit_code::ExitCode;
 use crate::protocol::surroundings::{self, HEADERS_DIFFER, SystemHeader};
@@ -49,6 +50,8 @@ pub struct Question {
     pub directories: Vec<Vec<u8>>,
     /// The names and what they should stand for.
     pub headers: Vec<SystemHeader>,
+    /// Who wants to know.
+    pub patron: Patron,
 }
 
 impl Question {
@@ -123,7 +126,7 @@ impl SystemHeaders {
             return Err(too_much());
         }
         let began = Instant::now();
-        let Question { program, directories, headers } = question;
+        let Question { program, directories, headers, patron } = question;
         let place = Place { program, directories };
         // Not under the lock: the loop asks for it, too.
         let before = self.lock().get(&place).cloned();
@@ -135,6 +138,11 @@ impl SystemHeaders {
         known.checked_at = began;
         let (mut differs, mut left) = (None, READ_BYTES_MAX);
         for header in &headers {
+            if patron.has_left() {
+                // What was found out until now is true; nobody will ask for the rest.
+                differs = Some(refusal(b"nobody waits for the answer"));
+                break;
+            }
             let fingerprint = match known.fingerprints.get(&header.name) {
                 Some(fingerprint) => *fingerprint,
                 None => {
@@ -278,6 +286,7 @@ mod tests {
                 program: "/usr/bin/cc".into(),
                 directories: directories.to_vec(),
                 headers: vec![header],
+                patron: Patron::default(),
             }
         }
 
@@ -338,6 +347,17 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_looked_up_for_a_client_that_has_left() {
+        let machine = Machine::new();
+        let question = machine.question("x.h", [Some("one"), Some("two")]);
+        question.patron.leave();
+        let again = machine.question("x.h", [Some("one"), Some("two")]);
+        assert!(machine.headers.compare(question, &machine.exposure).is_err());
+        assert!(machine.headers.recall(&again, Instant::now()).is_none());
+        assert!(machine.headers.compare(again, &machine.exposure).is_ok());
+    }
+
+    #[test]
     fn special_files_are_neither_waited_for_nor_read() {
         let machine = Machine::new();
         let question = Question {
@@ -349,6 +369,7 @@ mod tests {
                     fingerprint: surroundings::fingerprint([None, None, None]),
                 })
                 .to_vec(),
+            patron: Patron::default(),
         };
         assert_eq!(machine.headers.compare(question, &machine.exposure), Ok(()));
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::compiler_args::{PathMaps, Unpacked};
 use crate::daemon::file_set::{Buffers, Links};
-use crate::daemon::job::{Streams, Workshop, cannot_execute};
+use crate::daemon::job::{DIRECTORY_PREFIX, Streams, Workshop, cannot_execute};
 use crate::daemon::pump_job::{Harvest, Outputs, PumpJob};
 use crate::daemon::refusal::Refusal;
 use crate::daemon::surroundings;
@@ -80,6 +80,7 @@ fn predefined_macros(program: &Path, environment: &Environment) -> io::Result<Ve
         directory: None,
         stdio: [Some(null.as_fd()), Some(writer.as_fd()), Some(null.as_fd())],
         group: Group::Own,
+        walls: None,
     }
     .spawn()?;
     drop(writer);
@@ -114,7 +115,8 @@ pub(super) fn launch(
         let text = format!("make a temporary directory on the server: {error} (see TMPDIR and its disk)");
         Refusal::new(ExitCode::IoError, text)
     };
-    let directory = TempDir::create(&workshop.temporary, "distccd", workshop.save_temps).map_err(no_room)?;
+    let directory =
+        TempDir::create(&workshop.temporary, DIRECTORY_PREFIX, workshop.save_temps).map_err(no_room)?;
     let root = directory.path().join(ROOT);
     fs::create_dir(&root).map_err(no_room)?;
     let tree = JobRoot::of_directory(&root).map_err(no_room)?;
@@ -136,6 +138,7 @@ pub(super) fn launch(
         brought: &|path| fs::symlink_metadata(inside(path)).is_ok(),
     });
     let argv = argv.map_err(|refusal| Refusal::new(refusal.code, refusal.to_string()))?;
+    let outside = workshop.sandbox.outside(&workshop.exposures.of(program), program, directory.path())?;
     let streams = Streams::open()?;
     let temporary = directory.path().as_os_str();
     let at = inside(job.directory.as_os_str());
@@ -157,8 +160,9 @@ pub(super) fn launch(
         argv: &argv,
         environment: &environment,
         directory: Some(Path::new(&at)),
-        stdio: [Some(streams.null.as_fd()), Some(streams.stdout.as_fd()), Some(streams.stderr.as_fd())],
+        stdio: streams.descriptors(),
         group: Group::Own,
+        walls: Some(outside.walls()),
     }
     .spawn()
     .map_err(|error| cannot_execute(&job.command, &error))?;

@@ -2,10 +2,13 @@
 //!
 //! Knows process ids and job numbers; nothing of sockets or the protocol.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use crate::daemon::graves::Graves;
 use crate::daemon::job::Remains;
+use crate::daemon::patron::Origin;
+use crate::daemon::queue::Queue;
+use crate::daemon::refusal::Refusal;
 use crate::exit_code::WaitStatus;
 use crate::sys::child;
 
@@ -17,7 +20,7 @@ pub type ConnectionId = u64;
 pub struct Workers {
     slots: usize,
     running: HashMap<i32, ConnectionId>,
-    waiting: VecDeque<ConnectionId>,
+    queue: Queue,
     /// Jobs that are being started, perhaps on a thread, and the number of each start.
     starting: HashMap<ConnectionId, u64>,
     starts: u64,
@@ -29,12 +32,12 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// At most `slots` compilers at once (`--jobs`).
-    pub fn new(slots: usize) -> Workers {
+    /// At most `slots` compilers at once (`--jobs`), and `waiting` jobs that wait for one (`--queue`).
+    pub fn new(slots: usize, waiting: usize) -> Workers {
         Workers {
             slots,
             running: HashMap::new(),
-            waiting: VecDeque::new(),
+            queue: Queue::new(waiting),
             starting: HashMap::new(),
             starts: 0,
             unclaimed: HashMap::new(),
@@ -43,9 +46,10 @@ impl Workers {
         }
     }
 
-    /// Puts a job at the end of the queue.
-    pub fn enqueue(&mut self, id: ConnectionId) {
-        self.waiting.push_back(id);
+    /// Puts a job of this client into the queue; a reason if it is full.
+    pub fn enqueue(&mut self, id: ConnectionId, origin: Origin) -> Result<(), Refusal> {
+        let is_free = self.running() < self.slots;
+        self.queue.join(id, origin, is_free)
     }
 
     /// The next job to start, if a slot is free for it. It has the slot until [`Workers::started`] or
@@ -54,15 +58,14 @@ impl Workers {
         if self.running.len() + self.starting.len() >= self.slots {
             return None;
         }
-        let id = self.waiting.pop_front()?;
+        let id = self.queue.start_next()?;
         self.starting.insert(id, self.starts);
         self.starts += 1;
         Some(id)
     }
 
-    /// Forgets a job that waits.
+    /// Forgets a job that waits, or that was to be started.
     pub fn cancel(&mut self, id: ConnectionId) {
-        self.waiting.retain(|waiting| *waiting != id);
         self.not_started(id);
     }
 
@@ -70,8 +73,9 @@ impl Workers {
     pub fn started(&mut self, pid: i32, id: ConnectionId) -> Option<WaitStatus> {
         let number = self.starting.get(&id).copied().unwrap_or(self.starts);
         let ended = self.unclaimed.remove(&pid).filter(|(_, starts)| *starts > number);
-        self.not_started(id);
+        self.forget_start(id);
         if let Some((status, _)) = ended {
+            self.queue.leave(id);
             return Some(status);
         }
         let before = self.running.insert(pid, id);
@@ -81,6 +85,11 @@ impl Workers {
 
     /// Notes that a job that was being started will not run.
     pub fn not_started(&mut self, id: ConnectionId) {
+        self.queue.leave(id);
+        self.forget_start(id);
+    }
+
+    fn forget_start(&mut self, id: ConnectionId) {
         self.starting.remove(&id);
         // What ended before the oldest start that is under way is nobody's: its number may be used again.
         let oldest = self.starting.values().min().copied().unwrap_or(u64::MAX);
@@ -91,6 +100,7 @@ impl Workers {
     pub fn next_exited(&mut self) -> Option<(ConnectionId, WaitStatus)> {
         while let Some((pid, status)) = child::reap() {
             if let Some(id) = self.running.remove(&pid) {
+                self.queue.leave(id);
                 return Some((id, status));
             }
             // An orphan that a compiler left us; or a compiler that a thread has started and not yet reported.
@@ -120,7 +130,7 @@ impl Workers {
 
     /// Jobs that wait for a slot.
     pub fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.queue.len()
     }
 
     /// Whether nothing runs and nothing lingers.
@@ -134,8 +144,8 @@ mod tests {
     use super::*;
 
     fn workers(slots: usize, jobs: u64) -> Workers {
-        let mut workers = Workers::new(slots);
-        (0..jobs).for_each(|id| workers.enqueue(id));
+        let mut workers = Workers::new(slots, 100);
+        (0..jobs).for_each(|id| workers.enqueue(id, Origin::Only).unwrap());
         workers
     }
 

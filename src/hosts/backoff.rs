@@ -2,12 +2,13 @@
 //!
 //! The file's modification time is the time of the failure. Knows nothing of what failed, nor of slots.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::spec::Host;
+use crate::sys::open;
 
 /// The memory of failures: a directory of files, and how long a failure counts.
 #[derive(Clone, Debug)]
@@ -38,8 +39,7 @@ impl Backoff {
         if self.period.is_zero() {
             return Ok(());
         }
-        // Writing the byte, not opening the file, moves the modification time of a file that exists.
-        File::create(self.path(host))?.write_all(b"x")
+        open::anew(&self.path(host), 0o666)?.write_all(b"x")
     }
 
     /// Forgets the host's failure.
@@ -60,6 +60,7 @@ impl Backoff {
 mod tests {
     use super::*;
     use crate::hosts::spec::parse_word;
+    use std::fs::File;
 
     const PERIOD: Duration = Duration::from_secs(60);
 

@@ -132,6 +132,7 @@ fn ask(question: &Question, search_path: &OsStr, patience: Duration) -> Result<S
         directory: Some(&question.directory),
         stdio: [Some(input.as_fd()), Some(output.as_fd()), Some(messages.as_fd())],
         group: Group::Own,
+        walls: None,
     }
     .spawn()
     .map_err(|error| match question.directory.is_dir() {

@@ -96,6 +96,7 @@ fn opened_files(job: &Job) -> io::Result<BTreeSet<PathBuf>> {
         directory: Some(job.directory()),
         stdio: [Some(null.as_fd()), Some(text.as_fd()), Some(null.as_fd())],
         group: Group::Shared,
+        walls: None,
     }
     .spawn()?;
     let status = child.wait()?;

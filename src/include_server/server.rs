@@ -64,9 +64,13 @@ pub fn run(config: Config) -> Result<(), ExitCode> {
         Fork::Parent(child) => {
             drop(tell);
             write_pid_file(&config, child.unsigned_abs())?;
-            // No byte comes if the child has ended; it has said why.
-            let mut byte = [0];
-            ready.read_exact(&mut byte).map_err(|_| ExitCode::DistccFailed)
+            // No byte comes if the child has ended; it has said why. One that is ready has let go of the pipe, too,
+            // before anybody can look for what it holds.
+            let mut said = Vec::new();
+            match ready.read_to_end(&mut said) {
+                Ok(count) if count > 0 => Ok(()),
+                _ => Err(ExitCode::DistccFailed),
+            }
         }
         Fork::Child => {
             drop(ready);

@@ -4,12 +4,15 @@
 //! change of phase, removed at the end. See "State: `state/binstate_PID`" in docs/protocol.md. Knows nothing of jobs.
 
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use crate::sys::signal::CleanupFile;
+use crate::sys::{open, process};
 
 /// Length of a state file, in bytes (the layout of a 64-bit machine).
 pub const STATE_BYTES: usize = 296;
@@ -19,6 +22,13 @@ const FILE_AT: usize = 24;
 const HOST_AT: usize = FILE_AT + NAME_BYTES;
 const SLOT_AT: usize = HOST_AT + NAME_BYTES;
 const PHASE_AT: usize = SLOT_AT + 4;
+/// How the files' names begin, before the process id.
+const NAME_PREFIX: &str = "binstate_";
+/// One job in so many looks for files that killed ones have left: reading the directory costs as much as the rest here.
+const SWEEP_EACH: u64 = 16;
+/// When a file counts as left if its process is not to be seen, after the last change. A process in another container,
+/// or on another machine, is not to be seen either; it is only shown no longer if one phase of it takes so long.
+const LEFT_AFTER: Duration = Duration::from_secs(600);
 
 /// What a job is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +57,40 @@ pub enum Phase {
 /// A state that cannot be written must not fail the job: after the first error it is given up silently.
 #[derive(Debug)]
 pub struct StateFile {
-    file: Option<(File, CleanupFile)>,
+    place: Option<Place>,
     record: [u8; STATE_BYTES],
+}
+
+/// Where the file is. The first state is written beside it and then takes its place, so that a monitor finds a whole
+/// record, and a link that somebody has put there is not followed. Later ones are written over it in one call: to
+/// replace the file each time would be the most expensive thing a client does for a job.
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+    beside: PathBuf,
+    file: Option<File>,
+    _removal: [CleanupFile; 2],
+}
+
+impl Place {
+    fn in_directory(directory: &Path) -> Place {
+        let name = format!("{NAME_PREFIX}{}", std::process::id());
+        // Monitors of 3.4 read names that begin with `binstate_`.
+        let (path, beside) = (directory.join(&name), directory.join(format!(".{name}")));
+        let _removal = [CleanupFile::new(&path), CleanupFile::new(&beside)];
+        Place { _removal, path, beside, file: None }
+    }
+
+    fn write(&mut self, record: &[u8; STATE_BYTES]) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            return file.write_all_at(record, 0);
+        }
+        let mut file = open::anew(&self.beside, 0o644)?;
+        file.write_all(record)?;
+        fs::rename(&self.beside, &self.path)?;
+        self.file = Some(file);
+        Ok(())
+    }
 }
 
 impl StateFile {
@@ -60,30 +102,46 @@ impl StateFile {
         record[16..24].copy_from_slice(&u64::from(std::process::id()).to_ne_bytes());
         let base = Path::new(source).file_name().unwrap_or(source);
         put_name(&mut record[FILE_AT..HOST_AT], base.as_bytes());
-        StateFile { file: None, record }
+        StateFile { place: None, record }
     }
 
-    /// Opens the file below the state directory, which is made if it is missing (its parent is not).
+    /// Chooses the state directory, which is made if it is missing (its parent is not).
     pub fn open(&mut self, state_directory: &Path) {
-        let path = state_directory.join(format!("binstate_{}", std::process::id()));
-        let open = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o666).open(&path);
-        let file = open().or_else(|_| {
-            // Another client may be quicker; whether the directory is there now shows at once.
-            let _ = std::fs::create_dir(state_directory);
-            open()
-        });
-        self.file = file.ok().map(|file| (file, CleanupFile::new(&path)));
+        if process::random_seed().is_multiple_of(SWEEP_EACH) {
+            remove_left(state_directory);
+        }
+        // Whether it is there now shows at once.
+        let _ = fs::create_dir(state_directory);
+        self.place = Some(Place::in_directory(state_directory));
     }
 
     /// Says that the job is in `phase` on slot `slot` of `host`.
     pub fn set(&mut self, phase: Phase, host: &str, slot: u32) {
-        let Some((file, _)) = &self.file else { return };
+        let Some(place) = &mut self.place else { return };
         self.record[HOST_AT..SLOT_AT].fill(0);
         put_name(&mut self.record[HOST_AT..SLOT_AT], host.as_bytes());
         self.record[SLOT_AT..PHASE_AT].copy_from_slice(&slot.to_ne_bytes());
         self.record[PHASE_AT..PHASE_AT + 4].copy_from_slice(&(phase as u32).to_ne_bytes());
-        if file.write_all_at(&self.record, 0).is_err() {
-            self.file = None;
+        if place.write(&self.record).is_err() {
+            self.place = None;
+        }
+    }
+}
+
+/// Removes the files of clients that were killed outright. Nothing is said of errors: the next one may succeed.
+fn remove_left(state_directory: &Path) {
+    for entry in fs::read_dir(state_directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(NAME_PREFIX)?.parse::<u32>().ok());
+        let Some(process) = process else { continue };
+        let changed = entry.metadata().and_then(|metadata| metadata.modified());
+        // By its distance, should the clock have been set back.
+        let age =
+            |changed| SystemTime::now().duration_since(changed).unwrap_or_else(|ahead| ahead.duration());
+        if changed.is_ok_and(|changed| age(changed) >= LEFT_AFTER)
+            && !Path::new(&format!("/proc/{process}")).exists()
+        {
+            let _ = fs::remove_file(entry.path());
         }
     }
 }
@@ -123,22 +181,63 @@ mod tests {
     }
 
     #[test]
-    fn clients_that_start_together_all_have_their_state() {
-        for _ in 0..200 {
-            let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
-            let state = dir.path().join("state");
-            let together = std::sync::Barrier::new(2);
-            let start = || {
-                let mut job = StateFile::new(OsStr::new("a.c"));
-                together.wait();
-                job.open(&state);
-                job.file.is_some()
-            };
-            std::thread::scope(|scope| {
-                let other = scope.spawn(start);
-                assert!(start() && other.join().unwrap());
+    fn no_reader_sees_less_than_a_state() {
+        let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+        let path = dir.path().join(format!("binstate_{}", std::process::id()));
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for _ in 0..500 {
+                    let mut job = StateFile::new(OsStr::new("a.c"));
+                    job.open(dir.path());
+                    job.set(Phase::Connect, "short", 1);
+                    job.set(Phase::Compile, "longer", 2);
+                }
             });
+            while !writer.is_finished() {
+                let Ok(bytes) = fs::read(&path) else { continue };
+                assert_eq!(bytes.len(), STATE_BYTES);
+                assert_eq!(bytes[8..16], MAGIC.to_ne_bytes());
+            }
+        });
+    }
+
+    #[test]
+    fn what_lies_at_the_files_place_is_replaced() {
+        let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        let name = format!("binstate_{}", std::process::id());
+        std::os::unix::fs::symlink(&victim, dir.path().join(&name)).unwrap();
+        std::os::unix::fs::symlink(&victim, dir.path().join(format!(".{name}"))).unwrap();
+        let mut job = StateFile::new(OsStr::new("a.c"));
+        job.open(dir.path());
+        job.set(Phase::Compile, "host", 0);
+        assert_eq!(fs::read(&victim).unwrap(), b"precious");
+        assert_eq!(fs::read(dir.path().join(&name)).unwrap().len(), STATE_BYTES);
+        drop(job);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_killed_clients_left_goes_and_nothing_else() {
+        let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+        // No process has so high a number (proc_sys_kernel(5), pid_max).
+        let dead = 1 << 22;
+        for (process, age, is_kept) in [
+            (dead, LEFT_AFTER + Duration::from_secs(1), false),
+            (dead + 1, LEFT_AFTER / 2, true),
+            (std::process::id(), LEFT_AFTER * 2, true),
+        ] {
+            for when in [SystemTime::now() - age, SystemTime::now() + age] {
+                let path = dir.path().join(format!("binstate_{process}"));
+                File::create(&path).unwrap().set_modified(when).unwrap();
+                remove_left(dir.path());
+                assert_eq!(path.exists(), is_kept, "process {process}, {age:?}");
+            }
         }
+        File::create(dir.path().join("binstate_x")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        remove_left(dir.path());
+        assert!(dir.path().join("binstate_x").exists());
     }
 
     #[test]

@@ -164,7 +164,7 @@ mod tests {
             ),
             (
                 LzoError::NoMemory { bytes: 8 }.into(),
-                "compressed body: no memory for 8 bytes of decompressed text",
+                "compressed body: no memory for 8 bytes of text",
                 Code::OutOfMemory,
             ),
             (LzoError::Truncated.into(), "compressed body: LZO stream ends early", Code::IoError),

@@ -74,8 +74,16 @@ fn missing_or_forbidden(words: &[OsString]) -> io::ErrorKind {
 
 fn start(program: PathBuf, words: &[OsString], environment: &Environment) -> io::Result<Child> {
     let spawn = |program: &PathBuf, argv: &[OsString]| {
-        Command { program, argv, environment, directory: None, stdio: [None; 3], group: Group::Shared }
-            .spawn()
+        Command {
+            program,
+            argv,
+            environment,
+            directory: None,
+            stdio: [None; 3],
+            group: Group::Shared,
+            walls: None,
+        }
+        .spawn()
     };
     match spawn(&program, words) {
         Err(error) if error.raw_os_error() == Some(NO_FORMAT) => {

@@ -129,6 +129,7 @@ impl IncludeServer {
             directory: None,
             stdio: [Some(null.as_fd()), Some(stdout.as_fd()), Some(stderr.as_fd())],
             group: Group::Shared,
+            walls: None,
         }
         .spawn()?;
         // How it ended says nothing that the socket and the process number do not say.

@@ -104,6 +104,7 @@ fn start(program: &Path, argv: &[OsString]) -> io::Result<(Child, File)> {
         directory: None,
         stdio: [Some(null.as_fd()), Some(output.as_fd()), None],
         group: Group::Shared,
+        walls: None,
     }
     .spawn()?;
     Ok((child, output))

@@ -12,7 +12,9 @@ use std::ptr;
 use std::time::Instant;
 
 use crate::exit_code::WaitStatus;
+use crate::sys::landlock::Ruleset;
 use crate::sys::net::{self, Ready};
+use crate::sys::restraint::Restraint;
 
 /// Stack of the child between clone and exec, in bytes; the C library's `execve` wrapper needs far less.
 const CHILD_STACK_BYTES: usize = 32 * 1024;
@@ -84,6 +86,17 @@ pub struct Command<'a> {
     pub stdio: [Option<BorrowedFd<'a>>; 3],
     /// Its process group.
     pub group: Group,
+    /// What it is held to; nothing beyond what holds its parent if none.
+    pub walls: Option<Walls<'a>>,
+}
+
+/// What a program is held to from its first instruction.
+#[derive(Clone, Copy, Debug)]
+pub struct Walls<'a> {
+    /// What it may use, and which system calls it may make.
+    pub restraint: &'a Restraint,
+    /// Where it may read and write, as Landlock sees it.
+    pub ruleset: Option<&'a Ruleset>,
 }
 
 /// A started child. Dropping it neither waits nor kills: a guard above this layer decides.
@@ -102,6 +115,7 @@ pub(super) struct Plan<'a> {
     envp: Vec<*const libc::c_char>,
     directory: Option<CString>,
     stdio: [Option<RawFd>; 3],
+    pub(super) walls: Option<Walls<'a>>,
     /// What `argv` points to.
     _words: Vec<CString>,
     /// What `envp` points to.
@@ -119,6 +133,7 @@ impl<'a> Plan<'a> {
             envp: null_terminated(command.environment.entries.iter().map(CString::as_c_str)),
             directory: command.directory.map(|path| c_string(path.as_os_str())).transpose()?,
             stdio: command.stdio.map(|fd| fd.map(|fd| fd.as_raw_fd())),
+            walls: command.walls,
             _words: words,
             _environment: command.environment,
         })
@@ -153,6 +168,13 @@ impl<'a> Plan<'a> {
                 let mut none: libc::sigset_t = std::mem::zeroed();
                 libc::sigemptyset(&mut none);
                 libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());
+                // Last: what is forbidden now was needed until now.
+                if let Some(Walls { restraint, ruleset }) = self.walls {
+                    let errno = restraint.apply_here(ruleset);
+                    if errno != 0 {
+                        return errno;
+                    }
+                }
                 libc::execve(self.program.as_ptr(), self.argv.as_ptr(), self.envp.as_ptr());
             }
             *libc::__errno_location()
@@ -403,6 +425,7 @@ mod tests {
             directory,
             stdio: [None, stdout, None],
             group: Group::Own,
+            walls: None,
         }
         .spawn()
     }
@@ -442,6 +465,7 @@ mod tests {
             directory: None,
             stdio: [None, Some(output.as_fd()), None],
             group: Group::Detached,
+            walls: None,
         }
         .spawn()
         .unwrap();
@@ -473,6 +497,7 @@ mod tests {
             directory: None,
             stdio: [None; 3],
             group: Group::Shared,
+            walls: None,
         };
         assert_eq!(command.spawn().unwrap_err().kind(), io::ErrorKind::NotFound);
     }

@@ -15,10 +15,13 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::sys::child::{Child, Command, Environment, Group, Plan};
+use crate::sys::child::{Child, Command, Environment, Group, Plan, Walls};
 use crate::sys::exposure::{Exposure, inside};
 use crate::sys::job_root::{JobRoot, MountPoint};
-use crate::sys::namespace_root::{Furniture, Handshake, LAYING_OUT, LEAVE, Mount, READY, Step, inhabit};
+use crate::sys::landlock::{self, Place, Ruleset};
+use crate::sys::namespace_root::{
+    Errand, Furniture, Handshake, LAYING_OUT, LEAVE, Mount, READY, Step, inhabit,
+};
 use crate::sys::signal;
 
 /// Stack of the child between clone and exec, in bytes: what it calls are system calls.
@@ -30,18 +33,21 @@ const OVERLAY_WORK: &str = "proc/overlay";
 /// Most mounts of one chamber, where directories have to be shown entry by entry: each costs some microseconds.
 const MOUNTS_MAX: usize = 300;
 /// Bounds of the file system of a chamber that only finds out whether there can be one.
-const PROBE_LIMITS: Limits = Limits { bytes: 1 << 20, files: 1000 };
+const PROBE_LIMITS: Limits = Limits { bytes: 1 << 20, files: 1000, expendability: None };
 
 /// Set when probing found that this machine has no overlays for us.
 static NO_OVERLAYS: AtomicBool = AtomicBool::new(false);
 
-/// Bounds of a job's file system.
+/// Bounds of a job's file system, and of its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Content of its files, in bytes.
     pub bytes: u64,
     /// Files, directories and links, about thirty of ours among them.
     pub files: u64,
+    /// How much sooner than others the program is ended when memory runs out, from 0 to 1000. It is here because
+    /// the kernel's files that say so are out of a program's reach.
+    pub expendability: Option<u16>,
 }
 
 /// Why a program does not run confined.
@@ -104,6 +110,7 @@ fn try_out(exposure: &Exposure, path: Option<&Path>) -> Result<(), Failure> {
         directory: None,
         stdio: [None; 3],
         group: Group::Own,
+        walls: None,
     };
     match chamber.run(&nothing) {
         Err(Failure::Program(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -116,7 +123,7 @@ fn try_out(exposure: &Exposure, path: Option<&Path>) -> Result<(), Failure> {
 }
 
 /// What the kernel's settings say about why user namespaces do not work, as the end of a sentence.
-fn advice() -> String {
+pub fn advice() -> String {
     const SETTINGS: [(&str, &str, &str); 3] = [
         ("kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1 allows it"),
         (
@@ -147,6 +154,8 @@ pub struct Chamber {
     inhabitant: Inhabitant,
     root: JobRoot,
     exposure: Exposure,
+    /// Single files of this machine that the program sees elsewhere.
+    shown: Vec<Mount>,
     /// Whether to do as before Linux 5.12; for tests.
     pub(super) one_by_one: bool,
     /// Whether to do without overlays.
@@ -160,12 +169,22 @@ impl Chamber {
         let (inhabitant, root) = Inhabitant::start(limits)?;
         prepare(&root, exposure).map_err(|error| unavailable("prepare the root", &error))?;
         let without_overlays = NO_OVERLAYS.load(Ordering::Relaxed);
-        Ok(Chamber { inhabitant, root, exposure: exposure.clone(), one_by_one: false, without_overlays })
+        let (exposure, shown) = (exposure.clone(), Vec::new());
+        Ok(Chamber { inhabitant, root, exposure, shown, one_by_one: false, without_overlays })
     }
 
     /// The root, to be filled with the job's files.
     pub fn root(&self) -> &JobRoot {
         &self.root
+    }
+
+    /// Lets the program read a file of this machine under another name, an absolute path inside.
+    pub fn show(&mut self, file: &Path, name: &Path) -> Result<(), Failure> {
+        let made = self.root.unpacker().create_file(name.as_os_str().as_bytes(), b"", None);
+        made.map_err(|error| unavailable(&format!("make a place for {}", file.display()), &error))?;
+        let (source, target) = (c_string(file.as_os_str())?, relative(name)?);
+        self.shown.push(Mount { source, target, overlay: None });
+        Ok(())
     }
 
     /// Starts a program inside. Its directory is a path inside, `/` if none; its group is its own, whatever the
@@ -177,26 +196,51 @@ impl Chamber {
         let null = OpenOptions::new().read(true).write(true).open("/dev/null");
         let null: File = null.map_err(|error| unavailable("open /dev/null", &error))?;
         let stdio = command.stdio.map(|stream| stream.or(Some(null.as_fd())));
-        let plan = Plan::of(&Command { stdio, ..*command }).map_err(Failure::Program)?;
-        let furniture = self.furniture(plan)?;
-        let child = self.inhabitant.become_program(&furniture)?;
+        let furniture = self.furniture()?;
+        let ruleset = self.ruleset(command, &furniture)?;
+        let walls = command.walls.map(|walls| Walls { ruleset: ruleset.as_ref(), ..walls });
+        let plan = Plan::of(&Command { stdio, walls, ..*command }).map_err(Failure::Program)?;
+        let child = self.inhabitant.become_program(&furniture, plan)?;
         Ok((child, self.root))
     }
 
-    fn furniture<'a>(&self, plan: Plan<'a>) -> Result<Furniture<'a>, Failure> {
+    /// What Landlock says again, for a command that has walls: what is shown of the machine is read and executed, what
+    /// is the job's is read and written. Overlays are both, and can only be named once they are mounted.
+    fn ruleset(&self, command: &Command<'_>, furniture: &Furniture) -> Result<Option<Ruleset>, Failure> {
+        if command.walls.is_none() || landlock::version() == 0 {
+            return Ok(None);
+        }
+        let rules = || -> io::Result<Ruleset> {
+            let apart = Place::all_of(furniture.shown_apart.iter().map(PathBuf::as_path))?;
+            let readable = self.exposure.places()?.into_iter().chain(&apart);
+            // Nothing is written in the root itself but by a job that runs there.
+            let at_root = command.directory.is_none_or(|directory| directory == Path::new("/"));
+            let writable = if at_root { vec![self.root.place()?] } else { self.root.places()? };
+            let devices = Place::all_of(DEVICES.map(Path::new))?;
+            Ruleset::for_program(readable, &writable, &devices)
+        };
+        rules().map(Some).map_err(|error| unavailable("make rules for Landlock", &error))
+    }
+
+    fn furniture(&mut self) -> Result<Furniture, Failure> {
         let parts = self.exposure.parts();
         let mut furniture = Furniture {
             mounts: Vec::new(),
             devices: Vec::new(),
             bound: Vec::new(),
+            shown_apart: Vec::new(),
             one_by_one: self.one_by_one,
-            plan,
         };
         for directory in &parts.directories {
             self.expose(&directory.path, &directory.submounts, &mut furniture)?;
         }
         for file in parts.files.iter().filter(|file| self.root.is_plain_file(inside(file).as_bytes())) {
             furniture.bind(file)?;
+        }
+        for file in self.shown.drain(..) {
+            furniture.shown_apart.push(PathBuf::from(OsStr::from_bytes(file.source.as_bytes())));
+            furniture.bound.push(file.target.clone());
+            furniture.mounts.push(file);
         }
         for device in DEVICES.map(Path::new) {
             if self.root.is_plain_file(inside(device).as_bytes()) {
@@ -207,17 +251,15 @@ impl Chamber {
     }
 
     /// Shows a directory, and the other file systems mounted below it; beside the job's files if it has some there.
-    fn expose(
-        &self,
-        path: &Path,
-        submounts: &[PathBuf],
-        furniture: &mut Furniture<'_>,
-    ) -> Result<(), Failure> {
+    fn expose(&self, path: &Path, submounts: &[PathBuf], furniture: &mut Furniture) -> Result<(), Failure> {
         let below = |mount: &&PathBuf| mount.starts_with(path) && **mount != path;
         let mut below = submounts.iter().filter(below).peekable();
         let point = self.root.mount_point(inside(path).as_bytes());
         match point.map_err(|error| unavailable("make a mount point", &error))? {
             MountPoint::New => {
+                if !self.exposure.parts().directories.iter().any(|directory| directory.path == path) {
+                    furniture.shown_apart.push(path.to_path_buf());
+                }
                 furniture.bind(path)?;
                 for submount in below {
                     furniture.bound.push(relative(submount)?);
@@ -253,7 +295,7 @@ impl Chamber {
         &self,
         path: &Path,
         submounts: &[PathBuf],
-        furniture: &mut Furniture<'_>,
+        furniture: &mut Furniture,
     ) -> Result<(), Failure> {
         let failed = |error: io::Error| unavailable(&format!("show what is in {}", path.display()), &error);
         for entry in fs::read_dir(path).map_err(failed)? {
@@ -275,6 +317,7 @@ impl Chamber {
                 made.map_err(failed)?;
             } else if kind.is_file() {
                 self.root.unpacker().create_file(inside, b"", None).map_err(failed)?;
+                furniture.shown_apart.push(path.clone());
                 furniture.bind(&path)?;
             }
         }
@@ -282,7 +325,7 @@ impl Chamber {
     }
 
     /// A directory below which the job has files: both are to be seen, and what is written is the job's.
-    fn overlay(&self, path: &Path, furniture: &mut Furniture<'_>) -> Result<(), Failure> {
+    fn overlay(&self, path: &Path, furniture: &mut Furniture) -> Result<(), Failure> {
         let refused =
             |what: &str| Failure::Unavailable(format!("a job has files in {}, which {what}", path.display()));
         let source = path.as_os_str().as_bytes();
@@ -305,7 +348,7 @@ impl Chamber {
     }
 }
 
-impl Furniture<'_> {
+impl Furniture {
     fn bind(&mut self, path: &Path) -> Result<(), Failure> {
         let mount = bind(path)?;
         self.bound.push(mount.target.clone());
@@ -383,7 +426,7 @@ impl Inhabitant {
         // To tmpfs, 0 is no limit.
         let (bytes, files) = (limits.bytes.max(1), limits.files.max(1));
         let tmpfs = text(format!("mode=755,size={bytes},nr_inodes={files}"));
-        let handshake = Arc::new(Handshake::new(fd, maps, tmpfs));
+        let handshake = Arc::new(Handshake::new(fd, maps, tmpfs, limits.expendability));
         let mut stack: Vec<u128> = Vec::with_capacity(CHILD_STACK_BYTES / size_of::<u128>());
         // SAFETY: the pointer is one past the end of the allocation, aligned to 16 bytes by the element type.
         let stack_top = unsafe { stack.as_mut_ptr().add(stack.capacity()) };
@@ -423,10 +466,10 @@ impl Inhabitant {
     }
 
     /// Lets it furnish its root and become the program.
-    fn become_program(&mut self, furniture: &Furniture<'_>) -> Result<Child, Failure> {
+    fn become_program(&mut self, furniture: &Furniture, plan: Plan<'_>) -> Result<Child, Failure> {
         let unblocked = signal::block_all();
         if self.handshake.wait_while(LAYING_OUT) == READY {
-            self.handshake.furnish(furniture);
+            self.handshake.furnish(&Errand { furniture, plan });
         }
         signal::restore_mask(&unblocked);
         if self.collect() { Err(self.failure()) } else { Ok(Child::init_of_namespace(self.pid)) }

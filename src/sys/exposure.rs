@@ -5,9 +5,12 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use crate::sys::landlock::{Place, Ruleset};
 
 /// What a compiler and its libraries live in, on the distributions we know: /nix and /gnu are NixOS's and Guix's.
 /// On a merged-/usr system most of these are links, and stay links.
@@ -52,7 +55,7 @@ const LINKS_MAX: usize = 40;
 pub struct Exposure(Arc<Parts>);
 
 /// What an exposure consists of. All paths are absolute; no directory lies below another.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Parts {
     /// Directories, with the mount points below each.
     pub(super) directories: Vec<Directory>,
@@ -60,6 +63,10 @@ pub(super) struct Parts {
     pub(super) files: Vec<PathBuf>,
     /// Symbolic links outside those directories, and their targets.
     pub(super) links: Vec<(PathBuf, OsString)>,
+    /// What all this began with.
+    base: Option<Exposure>,
+    /// What has come to it since, as Landlock knows it.
+    places: OnceLock<Vec<Place>>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,7 +91,14 @@ impl Exposure {
     /// links that their paths lead through. What is covered already adds nothing; neither does `/`, nor what does
     /// not exist.
     pub fn with(&self, more: &[PathBuf]) -> Exposure {
-        let mut parts = (*self.0).clone();
+        let now = self.parts();
+        let mut parts = Parts {
+            directories: now.directories.clone(),
+            files: now.files.clone(),
+            links: now.links.clone(),
+            base: Some(self.clone()),
+            places: OnceLock::new(),
+        };
         let mut changed = false;
         for path in more {
             changed |= parts.add(path) == Found::New;
@@ -105,6 +119,29 @@ impl Exposure {
 
     pub(super) fn parts(&self) -> &Parts {
         &self.0
+    }
+
+    /// All that is shown, as Landlock knows it; found once.
+    pub(super) fn places(&self) -> io::Result<Vec<&Place>> {
+        let parts = self.parts();
+        let mut all = parts.base.as_ref().map_or(Ok(Vec::new()), Exposure::places)?;
+        if parts.places.get().is_none() {
+            let known = |path: &Path| parts.base.as_ref().is_some_and(|base| base.parts().covers(path));
+            let directories = parts.directories.iter().map(|directory| directory.path.as_path());
+            let files = parts.files.iter().map(PathBuf::as_path);
+            let found = Place::all_of(directories.chain(files).filter(|path| !known(path)))?;
+            let _ = parts.places.set(found);
+        }
+        all.extend(parts.places.get().into_iter().flatten());
+        Ok(all)
+    }
+
+    /// For a program outside a chamber: it may read what is shown, and its own file; write below `directory`, and to
+    /// the `devices`.
+    pub fn ruleset(&self, program: &Path, directory: &Path, devices: &[Place]) -> io::Result<Ruleset> {
+        let own = if self.covers(program) { None } else { Place::open(program).ok() };
+        let readable = self.places()?.into_iter().chain(&own);
+        Ruleset::for_program(readable, [&Place::open(directory)?], devices)
     }
 }
 

@@ -5,12 +5,14 @@
 //! were the root (openat2(2), RESOLVE_IN_ROOT); where the kernel has no openat2, a link on the way is an error.
 
 use std::ffi::{CStr, CString};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::sys::landlock::Place;
 
 /// Longest component of a path in bytes: NAME_MAX of Linux.
 const COMPONENT_BYTES_MAX: usize = 255;
@@ -67,6 +69,38 @@ impl JobRoot {
             Err(error) => return Err(error),
         };
         if file.metadata()?.is_file() { Ok(Some(file)) } else { Err(invalid(&path, "is not a regular file")) }
+    }
+
+    /// A file that no name leads to, for reading and writing; it counts as part of the tree.
+    pub fn nameless_file(&self) -> io::Result<File> {
+        // SAFETY: the path is NUL-terminated.
+        let fd = unsafe {
+            let flags = libc::O_TMPFILE | libc::O_RDWR | libc::O_CLOEXEC;
+            libc::openat(self.directory.as_raw_fd(), c".".as_ptr(), flags, 0o600)
+        };
+        check(fd)?;
+        // SAFETY: the descriptor is new and nobody else's.
+        Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// The root, as Landlock knows it.
+    pub(super) fn place(&self) -> io::Result<Place> {
+        Place::open_below(self.directory.as_fd(), c".")
+    }
+
+    /// The directories and files of the root, as Landlock knows them.
+    pub(super) fn places(&self) -> io::Result<Vec<Place>> {
+        let mut places = Vec::new();
+        for entry in fs::read_dir(format!("/proc/self/fd/{}", self.directory.as_raw_fd()))? {
+            let entry = entry?;
+            if !entry.file_type()?.is_symlink() {
+                places.push(Place::open_below(
+                    self.directory.as_fd(),
+                    &c_string(entry.file_name().as_bytes())?,
+                )?);
+            }
+        }
+        Ok(places)
     }
 
     /// Makes a directory to mount something on, unless something is there. What follows its path outside of this

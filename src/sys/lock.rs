@@ -19,6 +19,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::sys::open;
+
 /// The lock files this process has open. Process-wide, as the locks themselves are.
 static OPEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
@@ -36,7 +38,7 @@ pub struct LockFile {
 
 impl LockFile {
     /// Opens the file, making it if need be (mode 0666 and the umask), without locking it. It is closed on
-    /// exec.
+    /// exec. What is a link, or a pipe that nobody reads, is no lock file: others may write to the directory.
     ///
     /// Fails with [`io::ErrorKind::ResourceBusy`] if this process has it open already.
     pub fn open(path: &Path) -> io::Result<LockFile> {
@@ -44,7 +46,14 @@ impl LockFile {
         if open.contains(path) {
             return Err(io::ErrorKind::ResourceBusy.into());
         }
-        let file = File::options().write(true).create(true).truncate(false).mode(0o666).open(path)?;
+        let itself = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o666)
+            .custom_flags(itself)
+            .open(path)?;
         open.insert(path.to_owned());
         Ok(LockFile { file: Some(file), path: path.to_owned() })
     }
@@ -95,7 +104,7 @@ pub fn is_locked(path: &Path) -> io::Result<bool> {
     if open.contains(path) {
         return Ok(true);
     }
-    match File::open(path) {
+    match open::without_waiting(path) {
         Ok(file) => Ok(holder(&file)?.is_some()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),

@@ -6,6 +6,7 @@
 pub mod child;
 pub mod foreign_process;
 pub mod process;
+pub mod process_tree;
 pub mod signal;
 
 pub mod lock;
@@ -19,7 +20,14 @@ pub mod confinement;
 mod confinement_cases;
 pub mod exposure;
 pub mod job_root;
+pub mod landlock;
 mod namespace_root;
+pub mod restraint;
+pub mod seccomp;
+pub mod withdrawal;
+
+#[cfg(test)]
+mod seccomp_cases;
 
 pub mod net;
 pub mod open;

@@ -4,11 +4,13 @@
 //! clone and exec (see `Handshake`), so nothing here allocates, locks or panics.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::path::PathBuf;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
 use crate::sys::child::Plan;
+use crate::sys::restraint::be_expendable;
 
 /// The states of `Handshake::turn`. The kernel itself writes 0 when the child is gone or has become a program
 /// (CLONE_CHILD_CLEARTID), and wakes the parent.
@@ -79,30 +81,40 @@ pub(super) struct Handshake {
     errno: AtomicI32,
     /// The root of the job's file system; -1 until it is mounted. Ours through the shared descriptor table.
     pub(super) root: AtomicI32,
-    /// The `Furniture` of the second half.
-    furniture: AtomicPtr<libc::c_void>,
+    /// The `Errand` of the second half.
+    errand: AtomicPtr<libc::c_void>,
     /// A pidfd of the parent; -1 where there is none.
     pub(super) parent: RawFd,
     pub(super) uid_map: CString,
     pub(super) gid_map: CString,
     /// Options of the tmpfs.
     pub(super) tmpfs: CString,
+    /// What this process is to the kernel when memory runs out.
+    pub(super) expendability: Option<u16>,
 }
 
-/// What the child is to mount and to become.
-pub(super) struct Furniture<'a> {
+/// The second half of a child's life.
+pub(super) struct Errand<'a> {
+    pub(super) furniture: &'a Furniture,
+    pub(super) plan: Plan<'a>,
+}
+
+/// What the child is to mount.
+pub(super) struct Furniture {
     /// System directories and files, in order.
     pub(super) mounts: Vec<Mount>,
     /// Device files.
     pub(super) devices: Vec<Mount>,
     /// Everything mounted by binding, also what came with a directory: for kernels that cannot do it at once.
     pub(super) bound: Vec<CString>,
+    /// Files and directories of this machine among them that are no part of what every job sees.
+    pub(super) shown_apart: Vec<PathBuf>,
     /// Do as before Linux 5.12.
     pub(super) one_by_one: bool,
-    pub(super) plan: Plan<'a>,
 }
 
 /// One mount. Targets are relative to the new root.
+#[derive(Debug)]
 pub(super) struct Mount {
     pub(super) source: CString,
     pub(super) target: CString,
@@ -113,18 +125,24 @@ pub(super) struct Mount {
 struct Fault(Step, libc::c_int);
 
 impl Handshake {
-    pub(super) fn new(parent: RawFd, maps: [CString; 2], tmpfs: CString) -> Handshake {
+    pub(super) fn new(
+        parent: RawFd,
+        maps: [CString; 2],
+        tmpfs: CString,
+        expendability: Option<u16>,
+    ) -> Handshake {
         let [uid_map, gid_map] = maps;
         Handshake {
             turn: AtomicU32::new(LAYING_OUT),
             step: AtomicU32::new(0),
             errno: AtomicI32::new(0),
             root: AtomicI32::new(-1),
-            furniture: AtomicPtr::new(ptr::null_mut()),
+            errand: AtomicPtr::new(ptr::null_mut()),
             parent,
             uid_map,
             gid_map,
             tmpfs,
+            expendability,
         }
     }
 
@@ -149,8 +167,8 @@ impl Handshake {
     }
 
     /// Lets the child do its second half. Returns when it has become the program or is gone.
-    pub(super) fn furnish(&self, furniture: &Furniture<'_>) {
-        self.furniture.store(ptr::from_ref(furniture).cast_mut().cast(), Ordering::Release);
+    pub(super) fn furnish(&self, errand: &Errand<'_>) {
+        self.errand.store(ptr::from_ref(errand).cast_mut().cast(), Ordering::Release);
         self.pass(FURNISH);
         self.wait_while(FURNISH);
     }
@@ -182,26 +200,41 @@ struct Inside<'a> {
 
 impl Inside<'_> {
     fn live(&self) -> Result<std::convert::Infallible, Fault> {
-        // SAFETY: the pointer is to a `Furniture` that outlives the second half; the rest is plain system calls.
+        // SAFETY: the pointer is to an `Errand` that outlives the second half; the rest is plain system calls.
         unsafe {
             self.lay_out()?;
             self.handshake.pass(READY);
             if self.handshake.wait_while(READY) != FURNISH {
                 libc::_exit(0);
             }
-            let furniture = &*self.handshake.furniture.load(Ordering::Acquire).cast::<Furniture<'_>>();
+            let Errand { furniture, plan } =
+                &*self.handshake.errand.load(Ordering::Acquire).cast::<Errand<'_>>();
             let root = self.handshake.root.load(Ordering::Acquire);
             check(Step::Pivot, libc::fchdir(root))?;
             self.furnish(furniture, root)?;
+            if let Some(ruleset) = plan.walls.and_then(|walls| walls.ruleset) {
+                for overlay in furniture.mounts.iter().filter(|mount| mount.overlay.is_some()) {
+                    match ruleset.allow_here(&overlay.target) {
+                        0 => {}
+                        errno => return Err(Fault(Step::Overlay, errno)),
+                    }
+                }
+            }
             self.move_in()?;
             self.surrender()?;
             check(Step::Connect, libc::unshare(libc::CLONE_FILES))?;
-            if !furniture.plan.connect_stdio() {
+            if !plan.connect_stdio() {
                 return Err(Fault(Step::Connect, errno()));
             }
             // All of ours close at exec; whoever started us may have left others open. Before Linux 5.9 they stay.
-            libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0);
-            Err(Fault(Step::Execute, furniture.plan.become_program()))
+            // The ruleset is needed once more, and closes by itself.
+            let ruleset = plan.walls.and_then(|walls| walls.ruleset);
+            let kept = ruleset.map_or(2, |ruleset| ruleset.as_fd().as_raw_fd() as libc::c_uint);
+            if kept > 3 {
+                libc::syscall(libc::SYS_close_range, 3, kept - 1, 0);
+            }
+            libc::syscall(libc::SYS_close_range, kept + 1, libc::c_uint::MAX, 0);
+            Err(Fault(Step::Execute, plan.become_program()))
         }
     }
 
@@ -220,6 +253,9 @@ impl Inside<'_> {
             let _ = self.write_file(c"/proc/self/setgroups", c"deny");
             self.write_file(c"/proc/self/gid_map", &self.handshake.gid_map)?;
             self.write_file(c"/proc/self/uid_map", &self.handshake.uid_map)?;
+            if let Some(score) = self.handshake.expendability {
+                be_expendable(score);
+            }
             // No compiler needs user namespaces, and they are where a kernel's holes are. In vain if /proc is read-only.
             let _ = self.write_file(c"/proc/sys/user/max_user_namespaces", c"0");
             // Over /proc, because that is a directory that is surely there.
@@ -236,32 +272,37 @@ impl Inside<'_> {
     }
 
     /// Mounts everything below the working directory, which is the new root.
-    fn furnish(&self, furniture: &Furniture<'_>, root: RawFd) -> Result<(), Fault> {
-        furniture.mounts.iter().try_for_each(|mount| self.place(mount))?;
-        self.mount_proc();
+    fn furnish(&self, furniture: &Furniture, root: RawFd) -> Result<(), Fault> {
         let at_once = !furniture.one_by_one
-            && match self.set_attributes(root, c"", true, libc::MOUNT_ATTR_NODEV, 0) {
+            && match set_attributes(root, c"", false, Attributes::default()) {
                 Ok(()) => true,
                 Err(libc::ENOSYS | libc::EPERM) => false,
                 Err(errno) => return Err(Fault(Step::Protect, errno)),
             };
-        furniture.devices.iter().try_for_each(|device| self.place(device))?;
+        let locked = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
+        for mount in &furniture.mounts {
+            let attributes = if mount.overlay.is_some() { 0 } else { locked | libc::MOUNT_ATTR_NODEV };
+            if self.place(mount)? && at_once {
+                lock(&mount.target, attributes)?;
+            }
+        }
+        if self.mount_proc() && at_once {
+            lock(c"proc", locked)?;
+        }
+        for device in &furniture.devices {
+            if self.place(device)? && at_once {
+                lock(&device.target, locked)?;
+            }
+        }
         if !at_once {
             furniture.bound.iter().try_for_each(|target| self.protect(target, libc::MS_NODEV))?;
-            return furniture.devices.iter().try_for_each(|device| self.protect(&device.target, 0));
+            furniture.devices.iter().try_for_each(|device| self.protect(&device.target, 0))?;
         }
-        // Everything, and then the job's own parts not.
-        let locked = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
-        let fault = |errno| Fault(Step::Protect, errno);
-        self.set_attributes(root, c"", true, locked, 0).map_err(fault)?;
-        for mount in furniture.mounts.iter().filter(|mount| mount.overlay.is_some()) {
-            let cleared = libc::MOUNT_ATTR_RDONLY;
-            self.set_attributes(libc::AT_FDCWD, &mount.target, false, 0, cleared).map_err(fault)?;
-        }
-        self.set_attributes(root, c"", false, 0, libc::MOUNT_ATTR_RDONLY).map_err(fault)
+        Ok(())
     }
 
-    fn place(&self, mount: &Mount) -> Result<(), Fault> {
+    /// Makes a mount. False if there is nothing to be shown.
+    fn place(&self, mount: &Mount) -> Result<bool, Fault> {
         let (source, target) = (mount.source.as_ptr(), mount.target.as_ptr());
         // SAFETY: all strings are NUL-terminated and alive.
         unsafe {
@@ -270,59 +311,28 @@ impl Inside<'_> {
                     let flags = libc::MS_BIND | libc::MS_REC;
                     match check(Step::Expose, libc::mount(source, target, ptr::null(), flags, ptr::null())) {
                         // What is gone since it was found, or what this user may not reach, is not shown.
-                        Err(Fault(_, libc::ENOENT | libc::EACCES)) => Ok(()),
-                        result => result,
+                        Err(Fault(_, libc::ENOENT | libc::EACCES)) => Ok(false),
+                        result => result.map(|()| true),
                     }
                 }
                 Some(options) => {
                     let (kind, flags) = (c"overlay".as_ptr(), libc::MS_NOSUID | libc::MS_NODEV);
                     let result = libc::mount(kind, target, kind, flags, options.as_ptr().cast());
-                    check(Step::Overlay, result)
+                    check(Step::Overlay, result).map(|()| true)
                 }
             }
         }
     }
 
     /// The job's own processes, and nothing else of /proc where the kernel can say so (Linux 5.8). A kernel that refuses
-    /// (parts of the outer /proc are masked) leaves an empty directory: compilers do without.
-    fn mount_proc(&self) {
+    /// (parts of the outer /proc are masked) leaves an empty directory: compilers do without. True if it is there.
+    fn mount_proc(&self) -> bool {
         let kind = c"proc".as_ptr();
         let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
         // SAFETY: all strings are NUL-terminated.
         unsafe {
-            if libc::mount(kind, kind, kind, flags, c"subset=pid".as_ptr().cast()) < 0
-                && errno() == libc::EINVAL
-            {
-                libc::mount(kind, kind, kind, flags, ptr::null());
-            }
-        }
-    }
-
-    /// mount_setattr(2), which also cuts the mounts off from what is mounted outside later. The error is its errno.
-    fn set_attributes(
-        &self,
-        directory: RawFd,
-        path: &CStr,
-        recursive: bool,
-        set: u64,
-        clear: u64,
-    ) -> Result<(), libc::c_int> {
-        let flags = if recursive { libc::AT_RECURSIVE } else { 0 } | libc::AT_EMPTY_PATH;
-        // SAFETY: mount_attr is plain data for which zero is valid; the path is NUL-terminated.
-        unsafe {
-            let mut attributes: libc::mount_attr = std::mem::zeroed();
-            attributes.attr_set = set;
-            attributes.attr_clr = clear;
-            attributes.propagation = libc::MS_PRIVATE;
-            let result = libc::syscall(
-                libc::SYS_mount_setattr,
-                directory,
-                path.as_ptr(),
-                flags,
-                &raw const attributes,
-                size_of::<libc::mount_attr>(),
-            );
-            if result < 0 { Err(errno()) } else { Ok(()) }
+            libc::mount(kind, kind, kind, flags, c"subset=pid".as_ptr().cast()) == 0
+                || errno() == libc::EINVAL && libc::mount(kind, kind, kind, flags, ptr::null()) == 0
         }
     }
 
@@ -368,24 +378,9 @@ impl Inside<'_> {
 
     /// Gives up all rights over the namespaces for good.
     fn surrender(&self) -> Result<(), Fault> {
-        #[repr(C)]
-        struct Header {
-            version: u32,
-            pid: i32,
-        }
-        // SAFETY: header and sets are what capset(2) asks for in this version.
-        unsafe {
-            check(Step::Surrender, libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
-            for capability in 0..=CAPABILITIES_MAX {
-                if libc::prctl(libc::PR_CAPBSET_DROP, capability) < 0 {
-                    break;
-                }
-            }
-            let header = Header { version: CAPABILITY_VERSION, pid: 0 };
-            let none = [0_u32; 6];
-            let result = libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr());
-            check(Step::Surrender, result as libc::c_int)
-        }
+        // SAFETY: this process is the inhabitant alone.
+        unsafe { surrender_capabilities() }
+            .map_err(|error| Fault(Step::Surrender, error.raw_os_error().unwrap_or_default()))
     }
 
     fn write_file(&self, path: &CStr, text: &CStr) -> Result<(), Fault> {
@@ -399,6 +394,76 @@ impl Inside<'_> {
             libc::close(fd);
             result
         }
+    }
+}
+
+/// Gives a mount below the working directory, and what came with it, these attributes; what is mounted outside later
+/// does not appear there.
+fn lock(target: &CStr, set: u64) -> Result<(), Fault> {
+    let change = Attributes { set, clear: 0, cut_off: true };
+    set_attributes(libc::AT_FDCWD, target, true, change).map_err(|errno| Fault(Step::Protect, errno))
+}
+
+/// What mount_setattr(2) is to change.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Attributes {
+    pub(super) set: u64,
+    pub(super) clear: u64,
+    /// Cut the mounts off from what is mounted outside later.
+    pub(super) cut_off: bool,
+}
+
+/// mount_setattr(2). The error is its errno.
+pub(super) fn set_attributes(
+    directory: RawFd,
+    path: &CStr,
+    recursive: bool,
+    change: Attributes,
+) -> Result<(), libc::c_int> {
+    let flags = if recursive { libc::AT_RECURSIVE } else { 0 } | libc::AT_EMPTY_PATH;
+    // SAFETY: mount_attr is plain data for which zero is valid; the path is NUL-terminated.
+    unsafe {
+        let mut attributes: libc::mount_attr = std::mem::zeroed();
+        attributes.attr_set = change.set;
+        attributes.attr_clr = change.clear;
+        attributes.propagation = if change.cut_off { libc::MS_PRIVATE } else { 0 };
+        let result = libc::syscall(
+            libc::SYS_mount_setattr,
+            directory,
+            path.as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        );
+        if result < 0 { Err(errno()) } else { Ok(()) }
+    }
+}
+
+/// Gives up all capabilities of this thread for good, and the way to gain some by executing a program. Allocates nothing.
+///
+/// # Safety
+/// Whoever shares this thread's rights by design must be about to lose them too.
+pub(super) unsafe fn surrender_capabilities() -> std::io::Result<()> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    let error = std::io::Error::last_os_error;
+    // SAFETY: header and sets are what capset(2) asks for in this version.
+    unsafe {
+        if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 {
+            return Err(error());
+        }
+        for capability in 0..=CAPABILITIES_MAX {
+            if libc::prctl(libc::PR_CAPBSET_DROP, capability) < 0 {
+                break;
+            }
+        }
+        let header = Header { version: CAPABILITY_VERSION, pid: 0 };
+        let none = [0_u32; 6];
+        let result = libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr());
+        if result < 0 { Err(error()) } else { Ok(()) }
     }
 }
 

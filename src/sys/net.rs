@@ -107,8 +107,13 @@ pub fn write_more(to: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
 /// Most parts of one message (IOV_MAX).
 const PARTS_MAX: usize = 1024;
 
-/// Writes all parts to a socket in order, in as few messages as they fit into.
-pub fn write_parts(to: BorrowedFd<'_>, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+/// Writes all parts to a socket in order, in as few messages as they fit into. `moved` is told how many bytes each took,
+/// and may end it.
+pub fn write_parts(
+    to: BorrowedFd<'_>,
+    mut parts: &mut [IoSlice<'_>],
+    mut moved: impl FnMut(usize) -> io::Result<()>,
+) -> io::Result<()> {
     // An empty part at the end would look like a socket that takes nothing.
     IoSlice::advance_slices(&mut parts, 0);
     while !parts.is_empty() {
@@ -116,7 +121,10 @@ pub fn write_parts(to: BorrowedFd<'_>, mut parts: &mut [IoSlice<'_>]) -> io::Res
         let more = if count < parts.len() { libc::MSG_MORE } else { 0 };
         match SockRef::from(&to).send_vectored_with_flags(&parts[..count], libc::MSG_NOSIGNAL | more) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut parts, written),
+            Ok(written) => {
+                IoSlice::advance_slices(&mut parts, written);
+                moved(written)?;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -129,7 +137,14 @@ pub fn write_parts(to: BorrowedFd<'_>, mut parts: &mut [IoSlice<'_>]) -> io::Res
 pub fn connect_local(path: &Path, limit: Duration, silence: Duration) -> io::Result<UnixStream> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_write_timeout(Some(limit))?;
-    socket.connect(&SockAddr::unix(path)?)?;
+    let address = SockAddr::unix(path)?;
+    // A process that was stopped while it waited is interrupted when it goes on, with or without a handler.
+    loop {
+        match socket.connect(&address) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => break result?,
+        }
+    }
     socket.set_read_timeout(Some(silence))?;
     Ok(socket.into())
 }
@@ -447,8 +462,8 @@ mod tests {
         });
         let texts: Vec<Vec<u8>> = (0..3000_usize).map(|number| vec![number as u8; number % 700]).collect();
         let mut parts: Vec<IoSlice> = texts.iter().map(|text| IoSlice::new(text)).collect();
-        write_parts(other.as_fd(), &mut parts).unwrap();
-        write_parts(other.as_fd(), &mut [IoSlice::new(b""), IoSlice::new(b"")]).unwrap();
+        write_parts(other.as_fd(), &mut parts, |_| Ok(())).unwrap();
+        write_parts(other.as_fd(), &mut [IoSlice::new(b""), IoSlice::new(b"")], |_| Ok(())).unwrap();
         drop(other);
         assert!(reader.join().unwrap().unwrap() == texts.concat());
     }

@@ -1,6 +1,6 @@
-//! Opening a file that may not be what its name promises. Reads nothing.
+//! Opening a file that may not be what its name promises, or may be someone else's. Reads nothing.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -9,4 +9,48 @@ use std::path::Path;
 /// the terminal.
 pub fn without_waiting(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+}
+
+/// Makes a file for writing in place of whatever has its name. What that is, be it a link to elsewhere, a second name of
+/// another's file or a pipe, is neither written to nor waited for: others may write to the directory, too.
+pub fn anew(path: &Path, mode: u32) -> io::Result<File> {
+    let create = || OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    match create() {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_file(path)?;
+            create()
+        }
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::temp::TempDir;
+    use std::io::Write;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_has_the_name_is_replaced_and_not_written_to() {
+        let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+        let (victim, path) = (dir.path().join("victim"), dir.path().join("file"));
+        fs::write(&victim, "precious").unwrap();
+        let make: [(&str, &dyn Fn()); 4] = [
+            ("nothing", &|| ()),
+            ("a file", &|| fs::write(&path, "old and long").unwrap()),
+            ("a link", &|| symlink(&victim, &path).unwrap()),
+            ("a second name", &|| fs::hard_link(&victim, &path).unwrap()),
+        ];
+        for (what, make) in make {
+            make();
+            anew(&path, 0o600).unwrap().write_all(b"new").unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"new", "{what}");
+            assert!(fs::symlink_metadata(&path).unwrap().is_file(), "{what}");
+            assert_eq!(fs::read(&victim).unwrap(), b"precious", "{what}");
+            fs::remove_file(&path).unwrap();
+        }
+        fs::create_dir(&path).unwrap();
+        assert!(anew(&path, 0o600).is_err());
+    }
 }

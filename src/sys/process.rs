@@ -99,6 +99,13 @@ pub fn become_user(user: &User) -> io::Result<()> {
     }
 }
 
+/// Lets no program that is started later gain rights by its file's owner or capabilities.
+pub fn gain_no_privileges() -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Which file a path leads to, whatever the path is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileIdentity {
@@ -109,7 +116,12 @@ pub struct FileIdentity {
 impl FileIdentity {
     /// The identity of an existing file.
     pub fn of(path: &Path) -> Option<FileIdentity> {
-        fs::metadata(path).ok().map(|file| FileIdentity { device: file.dev(), inode: file.ino() })
+        fs::metadata(path).ok().map(|file| FileIdentity::of_metadata(&file))
+    }
+
+    /// The identity of a file that was looked at.
+    pub fn of_metadata(file: &fs::Metadata) -> FileIdentity {
+        FileIdentity { device: file.dev(), inode: file.ino() }
     }
 
     /// The identity of the program that runs here; none without `/proc`.
@@ -133,6 +145,12 @@ pub fn be_nice(increment: i32) -> io::Result<()> {
 /// Asks the kernel to end this process, and what it starts, sooner or later than others when memory runs out.
 pub fn set_oom_score_adjustment(value: i32) -> io::Result<()> {
     fs::write("/proc/self/oom_score_adj", value.to_string())
+}
+
+/// How much sooner than others this process is ended when memory runs out, from 0 to 1000; 0 also for later.
+pub fn expendability() -> u16 {
+    let text = fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    text.trim().parse().unwrap_or(0)
 }
 
 /// Which side of a fork this is.
@@ -186,6 +204,17 @@ pub fn user() -> u32 {
 pub fn keep_new_files_private() {
     // SAFETY: no preconditions.
     unsafe { libc::umask(0o077) };
+}
+
+/// Lets at most this user write to the files that are made from now on, however open the umask was that we were started
+/// with.
+pub fn keep_new_files_from_writers() {
+    const WRITE_BY_OTHERS: libc::mode_t = 0o022;
+    // SAFETY: no preconditions.
+    unsafe {
+        let before = libc::umask(0o077);
+        libc::umask(before | WRITE_BY_OTHERS);
+    }
 }
 
 /// Closes every descriptor but the standard streams, so that neither a daemon nor its compilers hold what they

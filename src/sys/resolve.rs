@@ -6,14 +6,14 @@
 //! the machine's own program. Addresses in numbers need none of this.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::os::fd::{AsFd, FromRawFd};
 use std::path::Path;
 use std::time::Instant;
 
 use crate::sys::child::{Command, Environment, Group, Signal, candidates};
-use crate::sys::net::{Ready, poll};
+use crate::sys::net::{self, Ready, poll};
 
 /// Addresses of one name that are used; more only cost sockets.
 const ADDRESSES_MAX: usize = 16;
@@ -83,6 +83,7 @@ fn ask_getent(host: &str, deadline: Instant) -> io::Result<String> {
         directory: Some(Path::new("/")),
         stdio: [Some(null.as_fd()), Some(writer.as_fd()), None],
         group: Group::Own,
+        walls: None,
     }
     .spawn()?;
     drop(writer);
@@ -117,6 +118,8 @@ fn scoped(host: &str, port: u16) -> Option<SocketAddr> {
 
 fn ask_in_copy(host: &str, deadline: Instant) -> io::Result<String> {
     let (mut reader, mut writer) = pipe()?;
+    // SAFETY: no preconditions.
+    let original = unsafe { libc::getpid() };
     // SAFETY: this process has one thread when it resolves names (the client has only one by then, the daemon
     // resolves before it starts any), so the child may use the C library freely; it ends with `_exit`.
     let pid = unsafe { libc::fork() };
@@ -125,6 +128,15 @@ fn ask_in_copy(host: &str, deadline: Instant) -> io::Result<String> {
     }
     if pid == 0 {
         drop(reader);
+        // The original may be killed while a name server is silent. A signal that is for both is the original's matter.
+        // SAFETY: plain calls in a process of one thread.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong);
+            if libc::getppid() != original {
+                libc::_exit(1);
+            }
+        }
+        crate::sys::signal::forget_cleanup();
         let answer = match (host, 0).to_socket_addrs() {
             Ok(found) => found.take(ADDRESSES_MAX).map(|address| format!("{}\n", address.ip())).collect(),
             Err(error) => error.to_string(),
@@ -150,7 +162,7 @@ fn read_until(reader: &mut File, deadline: Instant) -> io::Result<String> {
         if poll(&[(reader.as_fd(), Ready::Readable)], Some(deadline))?.is_empty() {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the name was not resolved in time"));
         }
-        match reader.read(&mut piece)? {
+        match net::read(reader.as_fd(), &mut piece)? {
             0 => break,
             count => answer.extend_from_slice(&piece[..count]),
         }

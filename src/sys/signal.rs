@@ -65,7 +65,13 @@ impl SignalFile {
     /// The same, with where it came from.
     pub fn receive(&mut self) -> Option<Received> {
         let mut record = [0; mem::size_of::<libc::signalfd_siginfo>()];
-        let length = self.0.read(&mut record).ok()?;
+        let length = loop {
+            match self.0.read(&mut record) {
+                // Whoever waits for the file to become readable again would wait for another signal.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result.ok()?,
+            }
+        };
         // The first three fields are 32-bit numbers in native order: ssi_signo, ssi_errno, ssi_code.
         let field = |index: usize| {
             let bytes = record[4 * index..][..4].try_into().expect("BUG: a record of 128 bytes");

@@ -4,9 +4,9 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// How many random names are tried before a directory full of collisions is reported.
@@ -63,21 +63,37 @@ pub fn random_name() -> String {
 }
 
 /// A private directory (0700) that is removed with all it holds when dropped.
+///
+/// It is locked (flock(2)) for as long as it is used, which says of one that was left whether its process is gone,
+/// whoever has its number now: see [`remove_abandoned`].
 #[derive(Debug)]
 pub struct TempDir {
     path: PathBuf,
     keep: bool,
+    _in_use: File,
 }
 
 impl TempDir {
-    /// Makes `PREFIX_XXXXXXXX` below `parent`. `keep` leaves it behind for debugging (DISTCC_SAVE_TEMPS).
+    /// Makes `PREFIX_XXXXXXXX` below `parent`. `keep` leaves it behind for debugging (DISTCC_SAVE_TEMPS), under a longer
+    /// name, or it would be taken for one that a killed process left.
     pub fn create(parent: &Path, prefix: &str, keep: bool) -> io::Result<TempDir> {
+        let kept = if keep { "kept_" } else { "" };
         for _ in 0..NAME_ATTEMPTS_MAX {
-            let path = parent.join(format!("{prefix}_{}", random_name()));
+            let path = parent.join(format!("{prefix}_{kept}{}", random_name()));
             match fs::DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => return Ok(TempDir { path, keep }),
+                Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
+            }
+            match lock_directory(&path) {
+                Ok(Some(_in_use)) => return Ok(TempDir { path, keep, _in_use }),
+                // Whoever removes what is abandoned found it before it was locked.
+                Ok(None) => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    let _ = fs::remove_dir(&path);
+                    return Err(error);
+                }
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
@@ -97,6 +113,44 @@ impl Drop for TempDir {
             let _ = fs::remove_dir_all(&self.path);
         }
     }
+}
+
+/// Locks a directory for as long as the file is open; none if somebody has it locked.
+fn lock_directory(path: &Path) -> io::Result<Option<File>> {
+    let directory = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
+    // SAFETY: the descriptor is open.
+    match unsafe { libc::flock(directory.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } {
+        0 => Ok(Some(directory)),
+        _ => match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            error => Err(error),
+        },
+    }
+}
+
+/// Removes the directories that [`TempDir::create`] made below `parent` for processes of this user that were killed.
+/// Returns how many there were.
+pub fn remove_abandoned(parent: &Path, prefix: &str) -> usize {
+    let own = crate::sys::process::user_id();
+    let is_name_of_ours = |name: &OsStr| {
+        let digits = name.to_str().and_then(|name| name.strip_prefix(prefix)?.strip_prefix('_'));
+        digits.is_some_and(|digits| digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    let mut count = 0;
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let is_ours = is_name_of_ours(&entry.file_name())
+            && entry.metadata().is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == own);
+        if is_ours
+            && let Ok(Some(_locked)) = lock_directory(&entry.path())
+            && fs::remove_dir_all(entry.path()).is_ok()
+        {
+            count += 1;
+        }
+    }
+    count
 }
 
 /// Makes a new file `PREFIX_XXXXXXXXSUFFIX` (0600) below `parent`, for debugging aids that must have a name.
@@ -127,6 +181,19 @@ pub fn nameless_file(directory: &Path) -> io::Result<File> {
             Ok(file)
         }
         result => result,
+    }
+}
+
+/// How many bytes an unprivileged user may still write to the file system of a directory.
+pub fn free_bytes(directory: &Path) -> io::Result<u64> {
+    let path = CString::new(directory.as_os_str().as_bytes())?;
+    // SAFETY: the path is NUL-terminated; the structure is plain data, filled before it is used.
+    unsafe {
+        let mut found: libc::statvfs = std::mem::zeroed();
+        if libc::statvfs(path.as_ptr(), &mut found) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 }
 
@@ -190,8 +257,10 @@ impl OutputFile {
     /// Makes the file appear under its name, in place of whatever was there.
     pub fn commit(self) -> io::Result<()> {
         match self.place {
-            Place::Direct => Ok(()),
+            Place::Direct => close(self.file),
             Place::Temporary(guard, path) => {
+                // File systems without nameless files are those that may find out only now that they are full.
+                close(self.file)?;
                 fs::rename(&path, &self.target)?;
                 drop(guard);
                 Ok(())
@@ -209,6 +278,18 @@ impl OutputFile {
                 }
             }
         }
+    }
+}
+
+/// Closes a file and says whether all that was written to it has arrived, which network file systems know only now.
+fn close(file: File) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and nobody else's from here on. The call closes it in any case.
+    match unsafe { libc::close(file.into_raw_fd()) } {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            error => Err(error),
+        },
     }
 }
 
@@ -247,6 +328,26 @@ mod tests {
 
     fn directory() -> TempDir {
         TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap()
+    }
+
+    #[test]
+    fn abandoned_directories_go_and_those_in_use_stay() {
+        let place = directory();
+        let used = TempDir::create(place.path(), "job", false).unwrap();
+        let kept = TempDir::create(place.path(), "job", true).unwrap().path().to_owned();
+        let others = ["job_1234567", "job_0123456x", "other_01234567", "job_012345678"];
+        for name in others.iter().chain(&["job_01234567"]) {
+            fs::create_dir_all(place.path().join(name).join("below")).unwrap();
+        }
+        assert_eq!(remove_abandoned(place.path(), "job"), 1);
+        assert!(!place.path().join("job_01234567").exists());
+        assert!(used.path().exists() && kept.exists());
+        assert!(others.iter().all(|name| place.path().join(name).exists()));
+        // As a killed process leaves it.
+        let left = used.path().to_owned();
+        drop(used);
+        fs::create_dir(&left).unwrap();
+        assert_eq!((remove_abandoned(place.path(), "job"), left.exists()), (1, false));
     }
 
     #[test]

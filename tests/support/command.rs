@@ -105,6 +105,13 @@ impl Run {
         self
     }
 
+    /// Starts it through another program, which must become it: what `wrapper` and the command's own words make.
+    pub fn through(mut self, wrapper: &[String]) -> Run {
+        self.command = wrapped(&self.command, wrapper);
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        self
+    }
+
     /// Changes whatever is not covered by the other methods.
     pub fn with(mut self, change: impl FnOnce(&mut Command)) -> Run {
         change(&mut self.command);
@@ -131,6 +138,17 @@ impl Run {
             text,
         }
     }
+}
+
+/// A command started through another one: the same environment and directory, whose streams are still to be set.
+pub(super) fn wrapped(command: &Command, wrapper: &[String]) -> Command {
+    let mut outer = Command::new(&wrapper[0]);
+    outer.args(&wrapper[1..]).arg(command.get_program()).args(command.get_args()).env_clear();
+    outer.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(directory) = command.get_current_dir() {
+        outer.current_dir(directory);
+    }
+    outer
 }
 
 fn words<'a>(program: &OsStr, arguments: impl Iterator<Item = &'a OsStr>) -> String {

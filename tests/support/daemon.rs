@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::command::wrapped;
 use super::{DEBIAN_DISTCCD, PATIENCE, require, send_signal, wait_until};
 
 /// How long a daemon may take to stop.
@@ -31,6 +32,7 @@ pub struct DaemonBuilder {
     temporary: PathBuf,
     listen: String,
     has_access_option: bool,
+    wrapper: Vec<String>,
 }
 
 /// A daemon that runs.
@@ -73,7 +75,8 @@ impl DaemonBuilder {
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null());
-        DaemonBuilder { maker, command, temporary, listen: "127.0.0.1".into(), has_access_option: false }
+        let (listen, wrapper) = ("127.0.0.1".into(), Vec::new());
+        DaemonBuilder { maker, command, temporary, listen, has_access_option: false, wrapper }
     }
 
     /// Adds options.
@@ -81,7 +84,8 @@ impl DaemonBuilder {
         for argument in arguments {
             let argument = argument.as_ref();
             let text = argument.to_string_lossy();
-            self.has_access_option |= text.starts_with("--allow") || text.starts_with("-a");
+            let names_client = text.starts_with("--allow") && !text.starts_with("--allow-script");
+            self.has_access_option |= names_client || text.starts_with("-a");
             self.command.arg(argument);
         }
         self
@@ -96,6 +100,12 @@ impl DaemonBuilder {
     /// The address to listen on instead of 127.0.0.1.
     pub fn listen(mut self, address: &str) -> DaemonBuilder {
         self.listen = address.to_string();
+        self
+    }
+
+    /// Starts it through another program, which must become it.
+    pub fn through(mut self, wrapper: &[String]) -> DaemonBuilder {
+        self.wrapper = wrapper.to_vec();
         self
     }
 
@@ -164,6 +174,10 @@ impl DaemonBuilder {
     }
 
     fn spawn(&mut self, stderr: Stdio, log_file: Option<PathBuf>) -> Daemon {
+        if !self.wrapper.is_empty() {
+            self.command = wrapped(&self.command, &std::mem::take(&mut self.wrapper));
+            self.command.stdin(Stdio::null()).stdout(Stdio::null());
+        }
         self.command.stderr(stderr).process_group(0);
         let mut child = self.command.spawn().unwrap_or_else(|error| panic!("start a daemon: {error}"));
         let log = Arc::new(Mutex::new(String::new()));

@@ -16,6 +16,7 @@
 mod command;
 mod daemon;
 mod farm;
+pub mod faults;
 pub mod include_server;
 mod pumped;
 mod sandbox;

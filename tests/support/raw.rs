@@ -58,8 +58,19 @@ impl Place {
         format!("{}:/usr/bin:/bin", self.path("compilers").display())
     }
 
-    /// A daemon, not yet started.
+    /// What a daemon that is started otherwise needs for this place's compiler: it is a script and leaves marks.
+    pub fn script_options(&self) -> [String; 2] {
+        let script = self.path("compilers/cc");
+        ["--sandbox=off".into(), format!("--allow-script={}", script.display())]
+    }
+
+    /// A daemon, not yet started. Its compilers are scripts and leave marks outside their jobs.
     pub fn daemon(&self) -> DaemonBuilder {
+        self.confined_daemon().args(["--sandbox=off"])
+    }
+
+    /// The same with the sandbox that every daemon has, for compilers that stay in their jobs.
+    pub fn confined_daemon(&self) -> DaemonBuilder {
         self.sandbox.daemon().env("PATH", self.search_path())
     }
 

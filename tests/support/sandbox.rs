@@ -17,10 +17,11 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{DEBIAN_DISTCC, Daemon, DaemonBuilder, Run, Tree, require, tree_of};
+use super::{DEBIAN_DISTCC, Daemon, DaemonBuilder, Run, Tree, require, send_signal, tree_of};
 
 /// The names the binary is called by in every sandbox.
 const APPLETS: &[&str] = &[
@@ -47,6 +48,8 @@ static COUNTER: AtomicU32 = AtomicU32::new(0);
 pub struct Sandbox {
     root: PathBuf,
     servers: AtomicU32,
+    /// What daemons may run though it is a script.
+    scripts: Mutex<Vec<PathBuf>>,
 }
 
 impl Sandbox {
@@ -74,7 +77,7 @@ impl Sandbox {
         for compiler in COMPILERS.iter().chain(COMPLETED) {
             symlink("../../bin/distcc", root.join("lib/distcc").join(compiler)).unwrap();
         }
-        Sandbox { root, servers: AtomicU32::new(0) }
+        Sandbox { root, servers: AtomicU32::new(0), scripts: Mutex::default() }
     }
 
     /// A path in the sandbox: `path("tmp")`.
@@ -113,7 +116,8 @@ impl Sandbox {
         fs::create_dir(self.work("")).unwrap();
     }
 
-    /// Writes a program, the shell script `body`: `script("bin/fakecc", "exit 1\n")`.
+    /// Writes a program, the shell script `body`: `script("bin/fakecc", "exit 1\n")`. Daemons of ours that are made
+    /// later accept it as a compiler.
     pub fn script(&self, path: impl AsRef<Path>, body: &str) -> PathBuf {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -125,6 +129,7 @@ impl Sandbox {
             .arg(body)
             .status();
         assert!(status.is_ok_and(|status| status.success()), "write {}", path.display());
+        self.scripts.lock().unwrap().push(path.clone());
         path
     }
 
@@ -164,7 +169,10 @@ impl Sandbox {
 
     /// Our daemon, not yet started. It accepts the compilers in `lib/distcc`.
     pub fn daemon(&self) -> DaemonBuilder {
-        DaemonBuilder::ours(&self.path("bin/distccd"), self.server_directory())
+        let mut scripts = self.scripts.lock().unwrap().clone();
+        scripts.dedup();
+        let options = scripts.into_iter().flat_map(|script| ["--allow-script".into(), script]);
+        DaemonBuilder::ours(&self.path("bin/distccd"), self.server_directory()).args(options)
     }
 
     /// The daemon of distcc 3.4, not yet started. It accepts the compilers in /usr/lib/distcc.
@@ -285,6 +293,10 @@ impl Default for Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
+        // What a failed test has not ended: include servers live on for hours.
+        for (process, _) in self.processes() {
+            send_signal("KILL", i64::from(process));
+        }
         if std::thread::panicking() {
             eprintln!("the sandbox is kept: {}", self.root.display());
             return;

@@ -22,9 +22,12 @@ const PACKAGES: &[(&str, &str)] = &[
     ("gcc", "gcc"),
     ("gdb", "gdb"),
     ("make", "make"),
+    ("ip", "iproute2"),
     ("ninja", "ninja-build"),
     ("sshd", "openssh-server"),
     ("ssh-keygen", "openssh-client"),
+    ("strace", "strace"),
+    ("unshare", "util-linux"),
     ("xinetd", "xinetd"),
 ];
 

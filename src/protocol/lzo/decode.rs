@@ -24,6 +24,12 @@ const QUICK_INPUT: usize = 40;
 /// of literals.
 const QUICK_ROOM: usize = 64;
 
+/// How much is handed over at once, in bytes.
+const PIECE: usize = 256 << 10;
+
+/// What of it must stay, in bytes: a reference reaches no further back (2 * 16 KiB beyond [`FAR`]).
+const WINDOW: usize = 48 << 10;
+
 /// The form for far references counts from here; with nothing more it is the end marker.
 const FAR: u16 = 0x4000;
 
@@ -40,25 +46,54 @@ pub fn decompress(src: &[u8], limit: usize) -> Result<Vec<u8>, LzoError> {
 /// The same into a buffer that is used again and again, so that no memory is asked for and none is zeroed. What was in
 /// it counts for nothing; after an error it is empty.
 pub fn decompress_into<'a>(src: &[u8], limit: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], LzoError> {
-    let out = std::mem::take(buffer);
-    let mut decoder = Decoder { src, at: 0, out, made: 0, before: Before::Match, limit };
-    if let Some(first @ 18..) = src.first() {
-        // A first byte of this size is a literal run of its own, without a token.
-        decoder.at = 1;
-        decoder.literals(usize::from(first - 17))?;
+    let mut decoder = Decoder::new(src, limit, std::mem::take(buffer), Whole);
+    decoder.run()?;
+    *buffer = decoder.out;
+    Ok(&buffer[..decoder.made])
+}
+
+/// The same in pieces, handed over one after the other, with no more memory than a piece and what the stream may
+/// refer back to. A stream of some megabytes may stand for gigabytes.
+pub fn decompress_to<E: From<LzoError>>(
+    src: &[u8],
+    limit: usize,
+    take: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut decoder = Decoder::new(src, limit, Vec::new(), Pieces { take });
+    decoder.run()?;
+    let Decoder { out, made, kept, drain: Pieces { mut take }, .. } = decoder;
+    take(&out[kept..made])
+}
+
+/// Where decompressed bytes go before all are there.
+trait Drain {
+    type Error: From<LzoError>;
+    /// How many bytes are made before the drain is asked to take some.
+    const STEP: usize;
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Self::Error>;
+}
+
+/// Nowhere: the buffer grows.
+struct Whole;
+
+impl Drain for Whole {
+    type Error = LzoError;
+    const STEP: usize = usize::MAX;
+    fn take(&mut self, _: &[u8]) -> Result<(), LzoError> {
+        unreachable!("BUG: a buffer of this size is no buffer")
     }
-    loop {
-        decoder.quick_tokens();
-        if decoder.token()? == Turn::End {
-            break;
-        }
-    }
-    match src.len() - decoder.at {
-        0 => {
-            *buffer = decoder.out;
-            Ok(&buffer[..decoder.made])
-        }
-        count => Err(LzoError::TrailingBytes(count)),
+}
+
+/// To someone else.
+struct Pieces<F> {
+    take: F,
+}
+
+impl<E: From<LzoError>, F: FnMut(&[u8]) -> Result<(), E>> Drain for Pieces<F> {
+    type Error = E;
+    const STEP: usize = PIECE;
+    fn take(&mut self, bytes: &[u8]) -> Result<(), E> {
+        (self.take)(bytes)
     }
 }
 
@@ -80,16 +115,59 @@ enum Turn {
 }
 
 /// A position in a stream and what it made so far: the first `made` bytes of `out`, the rest of which is room.
-struct Decoder<'a> {
+struct Decoder<'a, D> {
     src: &'a [u8],
     at: usize,
     out: Vec<u8>,
     made: usize,
     before: Before,
+    /// How much there may be in `out`.
     limit: usize,
+    /// How much there may be at all.
+    limit_of_all: usize,
+    /// How much of `out` the drain has taken: it is kept to be referred to.
+    kept: usize,
+    drain: D,
 }
 
-impl Decoder<'_> {
+impl<'a, D: Drain> Decoder<'a, D> {
+    fn new(src: &'a [u8], limit: usize, out: Vec<u8>, drain: D) -> Decoder<'a, D> {
+        let before = Before::Match;
+        Decoder { src, at: 0, out, made: 0, before, limit, limit_of_all: limit, kept: 0, drain }
+    }
+
+    fn run(&mut self) -> Result<(), D::Error> {
+        if let Some(first @ 18..) = self.src.first() {
+            // A first byte of this size is a literal run of its own, without a token.
+            self.at = 1;
+            self.literals(usize::from(first - 17))?;
+        }
+        loop {
+            self.quick_tokens();
+            if self.token()? == Turn::End {
+                break;
+            }
+            self.hand_over()?;
+        }
+        match self.src.len() - self.at {
+            0 => Ok(()),
+            count => Err(LzoError::TrailingBytes(count).into()),
+        }
+    }
+
+    /// Lets the drain take a piece, if there is one.
+    fn hand_over(&mut self) -> Result<(), D::Error> {
+        if self.made < D::STEP {
+            return Ok(());
+        }
+        self.drain.take(&self.out[self.kept..self.made])?;
+        let gone = self.made - WINDOW;
+        self.out.copy_within(gone..self.made, 0);
+        (self.made, self.kept) = (WINDOW, WINDOW);
+        self.limit -= gone;
+        Ok(())
+    }
+
     /// Takes tokens for as long as they are short and sound and both ends are far.
     fn quick_tokens(&mut self) {
         let src = self.src;
@@ -146,7 +224,7 @@ impl Decoder<'_> {
     }
 
     /// Takes one token of any kind.
-    fn token(&mut self) -> Result<Turn, LzoError> {
+    fn token(&mut self) -> Result<Turn, D::Error> {
         let token = usize::from(self.byte()?);
         // How far back, how many bytes, and how many literals follow (two bits in the token's last byte but
         // one).
@@ -205,12 +283,15 @@ impl Decoder<'_> {
     }
 
     /// Copies literals; none is a state of its own too.
-    fn literals(&mut self, count: usize) -> Result<(), LzoError> {
+    fn literals(&mut self, count: usize) -> Result<(), D::Error> {
         let bytes = self.src[self.at..].get(..count).ok_or(LzoError::Truncated)?;
-        self.make_room(count)?;
-        self.out[self.made..][..count].copy_from_slice(bytes);
+        for piece in bytes.chunks(D::STEP) {
+            self.make_room(piece.len())?;
+            self.out[self.made..][..piece.len()].copy_from_slice(piece);
+            self.made += piece.len();
+            self.hand_over()?;
+        }
         self.at += count;
-        self.made += count;
         self.before = match count {
             0 => Before::Match,
             1..=3 => Before::FewLiterals,
@@ -220,10 +301,24 @@ impl Decoder<'_> {
     }
 
     /// Repeats `length` bytes from `distance` before the end of what is made; they may overlap what they make.
-    fn reference(&mut self, distance: usize, length: usize) -> Result<(), LzoError> {
-        let Some(from) = self.made.checked_sub(distance) else {
-            return Err(LzoError::BadDistance { offset: self.at });
-        };
+    fn reference(&mut self, distance: usize, mut length: usize) -> Result<(), D::Error> {
+        if distance > self.made {
+            return Err(LzoError::BadDistance { offset: self.at }.into());
+        }
+        if length > self.limit - self.made {
+            return Err(LzoError::TooLong { limit: self.limit_of_all }.into());
+        }
+        // One reference may be as long as everything there may be.
+        while length > D::STEP {
+            self.repeat(distance, D::STEP)?;
+            self.hand_over()?;
+            length -= D::STEP;
+        }
+        Ok(self.repeat(distance, length)?)
+    }
+
+    fn repeat(&mut self, distance: usize, length: usize) -> Result<(), LzoError> {
+        let from = self.made - distance;
         self.make_room(length)?;
         let end = self.made + length;
         while self.made < end {
@@ -238,7 +333,7 @@ impl Decoder<'_> {
     /// Makes sure of room for `count` bytes more, and of some for the quick loop if the limit allows it.
     fn make_room(&mut self, count: usize) -> Result<(), LzoError> {
         if count > self.limit - self.made {
-            return Err(LzoError::TooLong { limit: self.limit });
+            return Err(LzoError::TooLong { limit: self.limit_of_all });
         }
         let needed = self.made + count;
         if needed.saturating_add(QUICK_ROOM) <= self.out.len() || self.out.len() >= self.limit {

@@ -8,7 +8,7 @@
 
 mod decode;
 
-pub use decode::{decompress, decompress_into};
+pub use decode::{decompress, decompress_into, decompress_to};
 
 use std::fmt;
 
@@ -46,13 +46,16 @@ impl fmt::Display for LzoError {
                 write!(f, "LZO stream refers to bytes before its beginning, at offset {offset}")
             }
             LzoError::TrailingBytes(count) => write!(f, "{count} bytes after the end of the LZO stream"),
-            LzoError::NoMemory { bytes } => write!(f, "no memory for {bytes} bytes of decompressed text"),
+            LzoError::NoMemory { bytes } => write!(f, "no memory for {bytes} bytes of text"),
             LzoError::TooLong { limit } => write!(f, "more than {limit} bytes when decompressed"),
         }
     }
 }
 
 impl std::error::Error for LzoError {}
+
+/// The library's work memory and what compressing may add to a few bytes, in bytes, rounded up.
+const WORK_BYTES: usize = 256 << 10;
 
 /// Compresses bodies; owns the library's work memory (128 KiB, made at first use) so that it is reused.
 #[derive(Default)]
@@ -71,6 +74,14 @@ impl Compressor {
     pub fn compress(&mut self, src: &[u8]) -> Vec<u8> {
         let library = self.library.get_or_insert_with(open_library);
         library.compress(src).expect("LZO1X-1 compresses any input")
+    }
+
+    /// The same where memory may be short: the library ends the process when it gets none, so it is asked for first.
+    pub fn compress_if_room(&mut self, src: &[u8]) -> Result<Vec<u8>, LzoError> {
+        let bytes = src.len() + src.len() / 16 + WORK_BYTES;
+        let room = Vec::<u8>::new().try_reserve_exact(bytes);
+        room.map_err(|_| LzoError::NoMemory { bytes })?;
+        Ok(self.compress(src))
     }
 }
 
@@ -179,6 +190,7 @@ mod tests {
         // A stream of this size cannot make more: one zero byte adds 255 bytes at most.
         let most = stream.len() * 255 + 300;
         let ours = decompress(stream, most);
+        assert_eq!(in_pieces(stream, most).map(|(whole, _)| whole), ours);
         match &ours {
             Ok(bytes) => {
                 let theirs = LIBRARY.decompress_safe(stream, bytes.len());
@@ -259,6 +271,54 @@ mod tests {
                 check_round_trip(&plain, &stream);
             }
         }
+    }
+
+    /// What comes out in pieces, and how long the longest is.
+    fn in_pieces(stream: &[u8], limit: usize) -> Result<(Vec<u8>, usize), LzoError> {
+        let (mut whole, mut longest) = (Vec::new(), 0);
+        decompress_to(stream, limit, |piece| {
+            whole.extend_from_slice(piece);
+            longest = longest.max(piece.len());
+            Ok::<(), LzoError>(())
+        })?;
+        Ok((whole, longest))
+    }
+
+    #[test]
+    fn pieces_are_small_and_make_up_the_whole() {
+        let mut random = Xorshift::new(7);
+        let mut compressor = Compressor::new();
+        for size in [0, 1, 49_152, 262_143, 262_144, 262_145, 262_144 + 49_152, 3 << 20] {
+            for plain in inputs(size, &mut random) {
+                for stream in [compressor.compress(&plain), store(&plain)] {
+                    let (whole, longest) = in_pieces(&stream, size).unwrap();
+                    assert!(whole == plain, "{size}");
+                    assert!(longest <= 2 * 262_144, "{size}: {longest}");
+                    let less = size.checked_sub(1).map(|limit| in_pieces(&stream, limit).map(drop));
+                    assert!(less.is_none_or(|less| less == Err(LzoError::TooLong { limit: size - 1 })));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_reference_before_the_beginning_is_refused_alike() {
+        let mut stream = Compressor::new().compress(&[b'a'; 1000]);
+        let end = stream.len() - 3;
+        stream.splice(end.., [0x11 + 8, 0xff, 0xff, 17, 0, 0]);
+        assert_eq!(in_pieces(&stream, 1 << 20).map(drop), decompress(&stream, 1 << 20).map(drop));
+        assert!(matches!(in_pieces(&stream, 1 << 20), Err(LzoError::BadDistance { .. })));
+    }
+
+    #[test]
+    fn a_drain_may_refuse() {
+        let stream = Compressor::new().compress(&[0; 1 << 20]);
+        let mut pieces = 0;
+        let stopped = decompress_to(&stream, usize::MAX, |_| {
+            pieces += 1;
+            Err(LzoError::Truncated)
+        });
+        assert_eq!((stopped, pieces), (Err(LzoError::Truncated), 1));
     }
 
     #[test]
