@@ -69,6 +69,7 @@ fn without_rules_private_networks_are_admitted_with_a_warning() {
     let running = place
         .sandbox
         .applet("distccd")
+        .args(place.script_options())
         .args(["--daemon", "--no-detach", "--log-stderr", "--listen", "127.0.0.1"])
         .args(["--port", &port.to_string()])
         .env("PATH", place.search_path())

@@ -511,12 +511,11 @@ fn scripts_and_wrappers_are_no_compilers_unless_they_are_listed() {
     let directory = place.path("own-bin");
     fs::create_dir(&directory).unwrap();
     let script = directory.join("own-cc");
-    fs::write(&script, "#!/bin/sh\nexec gcc -DOWN=1 \"$@\"\n").unwrap();
+    fs::write(&script, "#!/bin/sh\nexec /usr/bin/gcc -DOWN=1 \"$@\"\n").unwrap();
     fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
     let path = format!("{}:/usr/lib/ccache:/usr/bin:/bin", directory.display());
-    let start = |options: &[&str]| {
-        Daemon::start(place.sandbox.daemon().args(options).env("DISTCCD_PATH", &path).env("CCACHE_DIR", "/"))
-    };
+    let start =
+        |options: &[&str]| Daemon::start(place.sandbox.daemon().args(options).env("DISTCCD_PATH", &path));
     let ask = |daemon: &Daemon, compiler: &str| {
         daemon.ask(&request(1, &[compiler, "-c", "a.c", "-o", "a.o"], b"int a;\n")).unwrap()
     };

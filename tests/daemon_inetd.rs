@@ -36,6 +36,7 @@ impl Inetd<'_> {
             .env("TMPDIR", &temporary)
             .args(["--log-level", "info", "--log-file"])
             .arg(&log)
+            .args(place.script_options())
             .args(options)
             .stdin(stdin)
             .stdout(stdout)
@@ -182,12 +183,13 @@ fn rubbish_and_silence_end_it() {
 fn wrapped_daemon(place: &Place) -> PathBuf {
     let (log, temporary) = (place.path("marks/log"), place.sandbox.server_directory());
     let words = format!(
-        "echo \"$@\" >>{}\nexport TMPDIR={} PATH={}\nexec {} --log-level info --log-file {} \"$@\"\n",
+        "echo \"$@\" >>{}\nexport TMPDIR={} PATH={}\nexec {} --log-level info --log-file {} {} \"$@\"\n",
         place.mark("arguments").display(),
         temporary.display(),
         place.search_path(),
         place.path("bin/distccd").display(),
         log.display(),
+        place.script_options().join(" "),
     );
     place.sandbox.script("bin/wrapped-distccd", &words)
 }

@@ -184,6 +184,7 @@ fn hup_opens_the_log_again_and_disturbs_no_job() {
     let mut daemon = place
         .sandbox
         .applet("distccd")
+        .args(place.script_options())
         .env("PATH", place.search_path())
         .args(["--no-detach", "--daemon", "--listen", "127.0.0.1", "--allow", "127.0.0.1"])
         .args(["--port", &port.to_string(), "--log-level", "info", "--log-file"])

@@ -18,6 +18,7 @@ fn distccd(place: &Place, options: &[&str]) -> Run {
     place
         .sandbox
         .applet("distccd")
+        .args(place.script_options())
         .args(options)
         .env("PATH", place.search_path())
         .env("TMPDIR", place.sandbox.server_directory())
@@ -61,6 +62,8 @@ fn mistakes_are_named_and_are_bad_arguments() {
         (&["--whitelist=x"], &["--whitelist"]),
         (&["--show-principal"], &["--show-principal"]),
         (&["--no-detach=yes"], &["no-detach"]),
+        (&["--sandbox=perhaps"], &["--sandbox", "perhaps"]),
+        (&["--enable-tcp-insecure", "--sandbox=off"], &["--enable-tcp-insecure", "--allow=ADDR"]),
     ] {
         let run = distccd(&place, &["--no-detach", "--daemon", "--log-stderr"]).args(options).run();
         refused(&run, 101, words);

@@ -427,7 +427,10 @@ mod tests {
             ("gcc -c conftest.c", "conftest.c is a configure script's probe"),
             ("gcc -c x/tmp.conftest.c", "x/tmp.conftest.c is a configure"),
             ("gcc -c .c", "no output is named"),
-            ("clang -c a.c -mllvm -info-output-file=x", "servers refuse it: -mllvm names a file to write"),
+            (
+                "clang -c a.c -mllvm -info-output-file=x",
+                "servers refuse it: -mllvm -info-output-file=x names a file to write",
+            ),
             ("gcc -c a.c @x", "@x names a response file"),
             ("gcc -c a.c --param @x", "--param names a response file"),
             ("gcc -c a.c -D@x", "-D@x names a response file"),

@@ -58,6 +58,12 @@ impl Place {
         format!("{}:/usr/bin:/bin", self.path("compilers").display())
     }
 
+    /// What a daemon that is started otherwise needs for this place's compiler: it is a script and leaves marks.
+    pub fn script_options(&self) -> [String; 2] {
+        let script = self.path("compilers/cc");
+        ["--sandbox=off".into(), format!("--allow-script={}", script.display())]
+    }
+
     /// A daemon, not yet started. Its compilers are scripts and leave marks outside their jobs.
     pub fn daemon(&self) -> DaemonBuilder {
         self.confined_daemon().args(["--sandbox=off"])
