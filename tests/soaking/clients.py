@@ -7,6 +7,7 @@ with a code of distcc's own. A client that was killed leaves the whole object or
 import os
 import random
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -25,6 +26,7 @@ LATER_SECONDS = 3
 # Clients say that they failed to distribute a job, or that compiling it failed over there: there, somebody may have
 # killed the compiler, or filled its disk.
 FAILED = re.compile(rb"(?m)^distcc\[\d+\] .*fail")
+CRASHES = (signal.SIGABRT, signal.SIGSEGV)
 OWN_LINE = re.compile(rb"(?m)^distcc\[\d+\] .*\n?")
 VERDICT_LINE = re.compile(rb"(?m)^([^:\n]+:\d+:)(?:\d+:)? ((?:fatal error|error|warning): .*)$")
 MODES = {"plain": "", "LZO": ",lzo", "pump": ",lzo,cpp"}
@@ -143,6 +145,10 @@ class Crew:
             same = status == expected.status and made in expected.objects
             self.counts["source changed on the way, " + ("same result" if same else "another result")] += 1
             return None if status >= 0 else f"ended by signal {-status}"
+        if job.client.is_old and -status in CRASHES:
+            # It frees something twice when its include server is killed in the middle of an answer.
+            self.counts[f"{job.client.name}: crashed"] += 1
+            return None
         said = OWN_LINE.sub(b"", stderr)
         if not job.has_fallback and status != expected.status:
             self.counts["true errors without fallback"] += 1
@@ -156,7 +162,8 @@ class Crew:
             return f"a wrong object ({size} bytes) in {output}.o: {stderr!r}"
         if status == 0 and dependencies != expected.dependencies:
             return f"wrong dependencies: {dependencies!r} instead of {expected.dependencies!r}"
-        if stdout != expected.stdout:
+        # Clients of 3.4 pass on what comes, also of a reply that derails later.
+        if stdout != expected.stdout and not job.client.is_old:
             return f"standard output {stdout!r}"
         return self.judge_words(job, said, expected.stderr)
 

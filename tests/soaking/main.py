@@ -23,9 +23,9 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__f
 OLD_CLIENT = "/usr/bin/distcc"
 # Fewer jobs than this are a rehearsal: everything happens more often, so that it happens at all.
 REHEARSAL_JOBS = 2000
-REHEARSAL_PACE = 4
+REHEARSAL_PACE = 6
 # Each distinct command is compiled here first, and then on average so often by clients.
-JOBS_EACH = 6
+JOBS_EACH = 8
 # Whoever is silent for so many seconds is given up, by clients and daemons.
 SILENCE_SECONDS = 20
 REHEARSAL_SILENCE_SECONDS = 4
