@@ -458,6 +458,7 @@ fn no_file_of_a_daemon_can_be_written_by_others() {
     let daemon = daemon
         .args(["-c", script, "sh"])
         .args([place.path("bin/distccd")])
+        .args(place.script_options())
         .args(["--no-detach", "--daemon", "--allow", "127.0.0.1", "--listen", "127.0.0.1", "--port", &port])
         .args(["--log-level", "debug", "--log-file"])
         .args([&log])
