@@ -28,7 +28,7 @@ pub fn client_command(bytes: &[u8]) {
     };
     assert!(!compile.source().is_empty() && !compile.output().is_empty());
     // One of the four ways a time, which doubles the number of commands.
-    let family = if bytes.len() % 2 == 0 { Family::Gcc } else { Family::Clang };
+    let family = if bytes.len().is_multiple_of(2) { Family::Gcc } else { Family::Clang };
     let form = if bytes.len() % 4 < 2 { TextForm::Expanded } else { TextForm::Gathered };
     if let Ok(sent) = compile.plain_command(family, form) {
         accepted(&compile, &sent);
