@@ -119,7 +119,7 @@ fn unpacked(compile: &ServerCompile) {
 /// of options without one. A command with anything else is not judged.
 const READ: [&str; 9] =
     ["-include", "-imacros", "-isystem", "-iquote", "-idirafter", "-isysroot", "-iframework", "-I", "-F"];
-const TAKE: [&str; 24] = [
+const TAKE: [&str; 27] = [
     "-D",
     "-U",
     "-MT",
@@ -135,6 +135,9 @@ const TAKE: [&str; 24] = [
     "-fmodules-user-build-path",
     "-fopenmp-host-ir-file-path",
     "-framework",
+    "-isystem-after",
+    "-include-pch",
+    "-iframeworkwithsysroot",
     "-gcc-toolchain",
     "-gen-cdb-fragment-path",
     "-meabi",
