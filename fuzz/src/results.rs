@@ -118,7 +118,7 @@ pub fn messages(text: &[u8]) {
 /// Nothing is changed but places where the name was, nothing moves, and the counts are true. What is no ELF file is not
 /// changed at all.
 pub fn elf(object: &[u8]) {
-    let root = if object.len() % 4 == 0 { b"/R".as_slice() } else { b"/tmp/distccd_1a2b3c4d" };
+    let root = if object.len().is_multiple_of(4) { b"/R".as_slice() } else { b"/tmp/distccd_1a2b3c4d" };
     let mut patched = object.to_vec();
     let outcome = hide_root(&mut patched, root);
     assert_eq!(patched.len(), object.len());

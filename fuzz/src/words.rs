@@ -26,7 +26,7 @@ pub fn response_file(bytes: &[u8]) {
     let mut read = |name: &OsStr| {
         reads.set(reads.get() + 1);
         assert!(reads.get() <= READS_MAX, "files are read without end");
-        if reads.get() > READABLE && bytes.len() % 64 != 0 {
+        if reads.get() > READABLE && !bytes.len().is_multiple_of(64) {
             return None;
         }
         // One digit names a file.

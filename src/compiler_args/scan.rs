@@ -189,9 +189,7 @@ fn check_output(output: OsString) -> Result<OsString, Reason> {
 
 fn implied_output(source: &OsStr, assembles: bool) -> Result<OsString, Reason> {
     let name = basename(source);
-    // A name that looks like an option is divided as one, if it begins with `-Wp,`.
-    let is_option = name.as_bytes().starts_with(b"-");
-    if is_option || name.as_bytes().iter().rposition(|byte| *byte == b'.') == Some(0) {
+    if name.as_bytes().iter().rposition(|byte| *byte == b'.') == Some(0) {
         return Err(Reason::NoOutputName(source.to_owned()));
     }
     Ok(with_suffix(name, if assembles { ".s" } else { ".o" }))
@@ -240,6 +238,10 @@ impl Survey {
         };
         if basename(word).as_bytes().starts_with(b"@") {
             return Err(Reason::option(word, "makes gcc look for a response file"));
+        }
+        // One that begins with `-Wp,` would even be divided as an option.
+        if basename(word).as_bytes().starts_with(b"-") {
+            return Err(Reason::option(word, "makes names that look like options"));
         }
         if let Some(first) = &self.source {
             return Err(Reason::SeveralSources(first.word.clone(), word.to_owned()));
@@ -429,7 +431,7 @@ mod tests {
             ("gcc -c conftest.c", "conftest.c is a configure script's probe"),
             ("gcc -c x/tmp.conftest.c", "x/tmp.conftest.c is a configure"),
             ("gcc -c .c", "no output is named"),
-            ("gcc -c d/-Wp,-o.c", "no output is named"),
+            ("gcc -c d/-Wp,-o.c", "d/-Wp,-o.c makes names that look like options"),
             (
                 "clang -c a.c -mllvm -info-output-file=x",
                 "servers refuse it: -mllvm -info-output-file=x names a file to write",
