@@ -13,7 +13,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use raw::{
-    Daemon, Place, Reply, SOON, body, closes, is_root, job, packet, read_reply, request, request_head,
+    Daemon, Place, PumpRequest, Reply, SOON, body, closes, is_root, job, packet, read_reply, request,
+    request_head,
 };
 use support::{Sandbox, wait_until};
 
@@ -278,6 +279,47 @@ fn a_compiler_that_uses_too_much_is_ended_with_a_reason() {
     }
     daemon.assert_unharmed();
     place.finish(daemon);
+}
+
+/// A job of the client's own files that takes many seconds to unpack: names that lead through long links.
+fn heavy() -> Vec<u8> {
+    let mut request = PumpRequest::new("/w", &["cc", "-c", "a.c"])
+        .file("/w/a.c", "int a;\n")
+        .file("/w/d/x.h", "int x;\n")
+        .link("/w/l", &format!("{}.", "d/../".repeat(800)));
+    for number in 0..5000 {
+        request = request.packed(&format!("/w{}/{number}.h", "/l".repeat(29 + number % 2)), b"\x12a\x11\0\0");
+    }
+    request.bytes()
+}
+
+#[test]
+fn a_launch_for_nobody_ends_at_once() {
+    let request = heavy();
+    for (namespaces, stops) in [("1", false), ("0", false), ("1", true), ("0", true)] {
+        let place = Place::new();
+        let daemon = place.daemon().jobs(1).env("DISTCCD_NAMESPACES", namespaces);
+        let mut daemon = Daemon::start(daemon.env("DISTCC_TCP_DEFER_ACCEPT", "0"));
+        let stream = send_from(1, &daemon, &request);
+        daemon.wait_for_lines("bytes received in", 1);
+        let began = Instant::now();
+        if stops {
+            daemon.guard.signal("TERM");
+            daemon.wait_for_lines("told to stop", 1);
+            daemon.guard.signal("TERM");
+            daemon.guard.wait();
+            assert!(began.elapsed() < 2 * SOON, "{namespaces}: {:?}", began.elapsed());
+        } else {
+            drop(stream);
+            let reply = daemon.ask(&job("printf x >$out")).unwrap();
+            assert_eq!(reply.object, b"x");
+            assert!(began.elapsed() < 2 * SOON, "{namespaces}: {:?}", began.elapsed());
+            assert_eq!(daemon.lines_with("CLI_DISCONN").len(), 1, "{}", daemon.guard.log());
+            daemon.guard.stop();
+        }
+        // Neither files nor processes.
+        place.sandbox.finish([]);
+    }
 }
 
 #[test]

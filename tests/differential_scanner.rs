@@ -42,7 +42,6 @@ const SOURCES: &[Part] = &[
     &["foo.ii"],
     &["conftest.c"],
     &["dir/tmp.conftest.c"],
-    &["-"],
 ];
 const MODES: &[Part] = &[&["-c"], &["-S"], &["-E"], &[], &["-c", "-S"], &["-S", "-c"]];
 const OUTPUTS: &[Part] =
@@ -180,8 +179,8 @@ const DIFFERENCES: &[(&str, &[Part])] = &[
     ),
     ("-Xpreprocessor", &[&["-Xpreprocessor", "-fopenmp"], &["-Xpreprocessor", "-DX"]]),
     (
-        "files of other kinds",
-        &[&["other.o"], &["file.txt"], &["foo.s"], &["foo.S"], &["foo.cu"], &["foo.CXX"], &["foo.h"]],
+        "other words that are no options",
+        &[&["other.o"], &["file.txt"], &["foo.s"], &["foo.S"], &["foo.cu"], &["foo.CXX"], &["foo.h"], &["-"]],
     ),
     ("dependencies to standard output", &[&["-MF", "-"]]),
     ("dependency words in -Wp,", &[&["-Wp,-MD,foo.d"], &["-Wp,-MMD,dir/foo.d"]]),

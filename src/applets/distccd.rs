@@ -2,12 +2,12 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use argh::FromArgs;
 
+use crate::applets::standard_input::Input;
 use crate::daemon::access::AccessList;
 use crate::daemon::config::{
     CONNECTIONS_EACH_DEFAULT, Config, Environment, JOB_LIFETIME_DEFAULT, LogTarget, Mode, NICE_DEFAULT,
@@ -16,7 +16,7 @@ use crate::daemon::config::{
 use crate::daemon::run;
 use crate::exit_code::ExitCode;
 use crate::log::{self, Level, Sink};
-use crate::sys::{net, process, process_tree, resolve};
+use crate::sys::{process, process_tree, resolve};
 use crate::{log_error, log_warning};
 
 /// How long the name given to `--listen` may take to resolve.
@@ -179,27 +179,6 @@ pub fn run(argv: &[OsString]) -> i32 {
             128 + signal
         }
         Err(code) => code.number(),
-    }
-}
-
-/// What the standard input is: an inetd gives the client's connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Input {
-    /// A connection from a network.
-    Network,
-    /// A socket of this machine.
-    LocalSocket,
-    /// A pipe, as from sshd, or whatever the starting shell has.
-    Other,
-}
-
-impl Input {
-    fn of_standard_input() -> Input {
-        match net::peer_of(std::io::stdin().as_fd()) {
-            Some(Some(_)) => Input::Network,
-            Some(None) => Input::LocalSocket,
-            None => Input::Other,
-        }
     }
 }
 

@@ -18,6 +18,7 @@ mod distcc;
 mod distccd;
 mod include_server;
 mod pump;
+mod standard_input;
 mod unbuilt;
 
 /// A program: its arguments, its own name first, to its exit status.

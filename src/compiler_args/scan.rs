@@ -189,7 +189,9 @@ fn check_output(output: OsString) -> Result<OsString, Reason> {
 
 fn implied_output(source: &OsStr, assembles: bool) -> Result<OsString, Reason> {
     let name = basename(source);
-    if name.as_bytes().iter().rposition(|byte| *byte == b'.') == Some(0) {
+    // A name that looks like an option is divided as one, if it begins with `-Wp,`.
+    let is_option = name.as_bytes().starts_with(b"-");
+    if is_option || name.as_bytes().iter().rposition(|byte| *byte == b'.') == Some(0) {
         return Err(Reason::NoOutputName(source.to_owned()));
     }
     Ok(with_suffix(name, if assembles { ".s" } else { ".o" }))
@@ -427,6 +429,7 @@ mod tests {
             ("gcc -c conftest.c", "conftest.c is a configure script's probe"),
             ("gcc -c x/tmp.conftest.c", "x/tmp.conftest.c is a configure"),
             ("gcc -c .c", "no output is named"),
+            ("gcc -c d/-Wp,-o.c", "no output is named"),
             (
                 "clang -c a.c -mllvm -info-output-file=x",
                 "servers refuse it: -mllvm -info-output-file=x names a file to write",

@@ -94,6 +94,11 @@ pub(super) fn writes_to_chosen_place(item: &Item<'_>) -> bool {
 }
 
 impl ServerCompile {
+    /// The compiler's name.
+    pub fn compiler(&self) -> &OsStr {
+        &self.argv[0]
+    }
+
     /// Replaces the compiler's name, from which compilers tell what they are and where their parts lie, by the one
     /// that the server accepts.
     pub fn call(&mut self, name: &OsStr) {

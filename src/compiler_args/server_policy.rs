@@ -222,10 +222,8 @@ fn check_frontend(value: &OsStr, before: Option<&OsStr>) -> Result<(), &'static 
         }
     }
     // Clients of ours define macros and map names past clang's driver; their values may look like anything.
-    let records =
-        |name: &&str| bytes.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="));
-    if bytes.starts_with(b"-D") || bytes.starts_with(b"-U") || RECORDED_PATHS.iter().any(|name| records(name))
-    {
+    let records = |name: &str| bytes.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="));
+    if bytes.starts_with(b"-D") || bytes.starts_with(b"-U") || RECORDED_PATHS.into_iter().any(records) {
         return Ok(());
     }
     if bytes.starts_with(b"-load") {

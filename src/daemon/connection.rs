@@ -72,6 +72,7 @@ enum State {
     Waiting(Job),
     Launching {
         cut_short: Option<Cut>,
+        excess: u64,
     },
     Compiling {
         running: Box<RunningJob>,
@@ -158,17 +159,22 @@ impl Connection {
             (State::Staging, Event::Staged(Staged::Unpacked(job))) => self.ready(job, context),
             (State::Staging, Event::Staged(Staged::Packed(reply))) => self.packed(reply, context),
             (State::Waiting(job), Event::Slot) => {
-                self.state = State::Launching { cut_short: None };
+                self.state = State::Launching { cut_short: None, excess: 0 };
                 Next::Stage(Work::Launch(job))
             }
             (State::Waiting(_), Event::NoSlot(refusal)) => self.refuse(refusal, false, context),
-            (State::Launching { cut_short }, Event::Staged(Staged::Launched(result))) => {
-                self.launched(*result, cut_short, context)
+            (State::Launching { cut_short, excess }, Event::Staged(Staged::Launched(result))) => {
+                self.launched(*result, cut_short, excess, context)
             }
-            (State::Launching { .. }, Event::HungUp) => {
-                // It is on a thread: it comes to an end soon, and its compiler as soon as that is known.
-                self.patron.leave();
-                self.state = State::Launching { cut_short: Some(Cut::Disconnected) };
+            (State::Launching { cut_short: None, excess }, event @ (Event::HungUp | Event::Bytes(_))) => {
+                let excess = excess + if let Event::Bytes(bytes) = event { bytes.len() as u64 } else { 0 };
+                let has_left = matches!(event, Event::HungUp) || excess > EXCESS_BYTES_MAX;
+                let cut_short = has_left.then_some(Cut::Disconnected);
+                if has_left {
+                    // It is on a thread: it comes to an end soon, and its compiler as soon as that is known.
+                    self.patron.leave();
+                }
+                self.state = State::Launching { cut_short, excess };
                 Next::Wait
             }
             (State::Compiling { running, cut_short, .. }, Event::Exited(status)) => {
@@ -281,6 +287,7 @@ impl Connection {
         &mut self,
         result: Result<RunningJob, Refusal>,
         cut_short: Option<Cut>,
+        excess: u64,
         context: &mut Context<'_>,
     ) -> Next {
         match (result, cut_short) {
@@ -291,7 +298,7 @@ impl Connection {
                 }
                 let pid = running.pid();
                 let (running, vigil) = (Box::new(running), Vigil::begin(context.limits, context.now));
-                self.state = State::Compiling { running, vigil, cut_short, excess: 0 };
+                self.state = State::Compiling { running, vigil, cut_short, excess };
                 Next::Running(pid)
             }
             (Err(refusal), None) => self.refuse(refusal, false, context),
@@ -489,7 +496,7 @@ impl Connection {
                 running.kill();
                 cut_short.get_or_insert(Cut::Disconnected);
             }
-            State::Launching { cut_short } => {
+            State::Launching { cut_short, .. } => {
                 self.patron.leave();
                 *cut_short = Some(Cut::Disconnected);
             }

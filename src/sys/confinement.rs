@@ -212,12 +212,14 @@ impl Chamber {
         }
         let rules = || -> io::Result<Ruleset> {
             let apart = Place::all_of(furniture.shown_apart.iter().map(PathBuf::as_path))?;
-            let readable = self.exposure.places()?.into_iter().chain(&apart);
+            let root = self.root.place()?;
+            let readable = self.exposure.places()?.into_iter().chain(&apart).chain([&root]);
             // Nothing is written in the root itself but by a job that runs there.
             let at_root = command.directory.is_none_or(|directory| directory == Path::new("/"));
-            let writable = if at_root { vec![self.root.place()?] } else { self.root.places()? };
+            let parts = self.root.places()?;
+            let writable = if at_root { std::slice::from_ref(&root) } else { &parts };
             let devices = Place::all_of(DEVICES.map(Path::new))?;
-            Ruleset::for_program(readable, &writable, &devices)
+            Ruleset::for_program(readable, writable, &devices)
         };
         rules().map(Some).map_err(|error| unavailable("make rules for Landlock", &error))
     }
