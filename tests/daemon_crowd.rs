@@ -33,6 +33,8 @@ const SLOWER_MAX: f64 = 5.0;
 const VISITS_PER_SECOND: u32 = 20;
 /// More memory of its own than before, in kB, that the daemon may keep for what comes next.
 const KEPT_KILOBYTES_MAX: u64 = 16 << 10;
+/// The first descriptor that is none of a job's.
+const HIGH_DESCRIPTOR: u32 = 1 << 10;
 const ARGV: [&str; 5] = ["cc", "-c", "hello.c", "-o", "hello.o"];
 
 /// What a connection of the crowd does after it was made.
@@ -197,6 +199,16 @@ fn held(daemon: &Daemon) -> (u64, usize) {
     (line.trim().trim_end_matches(" kB").parse().unwrap(), descriptors)
 }
 
+/// Sockets of the daemon among the descriptors that are copied for each compiler.
+fn low_sockets(daemon: &Daemon) -> usize {
+    let directory = format!("/proc/{}/fd", daemon.pid());
+    let is_socket = |number: &u32| {
+        fs::read_link(format!("{directory}/{number}"))
+            .is_ok_and(|what| what.to_string_lossy().starts_with("socket:"))
+    };
+    (0..HIGH_DESCRIPTOR).filter(is_socket).count()
+}
+
 /// Whether the other side still has this connection.
 fn is_open(stream: &TcpStream) -> bool {
     match { stream }.read(&mut [0]) {
@@ -229,6 +241,8 @@ fn honest_clients_are_served_in_a_crowd() {
         let alone = jobs.each_ref().map(|job| job.throughput(daemon.address));
         let crowd = Crowd::gather(daemon.address);
         wait_until("a daemon with a crowd", || held(&daemon).1 > CROWD);
+        // Those that listen, and whose client has only just come.
+        assert!(low_sockets(&daemon) < 10, "{} sockets are copied for each compiler", low_sockets(&daemon));
         // Queued after the jobs of those who never read.
         daemon.ask(&script).unwrap();
         let crowded = jobs.each_ref().map(|job| job.throughput(daemon.address));

@@ -9,7 +9,11 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
 use crate::log_warning;
+use crate::sys::process;
 
+/// Clients' sockets have numbers from here on, above the files of jobs: of a process's descriptors only those up to the
+/// highest that a compiler needs are copied for it, and a crowd costs other clients' jobs nothing.
+const CLIENT_DESCRIPTORS_FIRST: i32 = 1 << 10;
 /// How long accepting pauses when the machine is out of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -51,7 +55,8 @@ impl Listeners {
         while !self.is_held_back {
             match self.sockets.get(index)?.accept() {
                 Ok((stream, address)) if stream.set_nonblocking(true).is_ok() => {
-                    return Some((stream, address));
+                    let stream = process::move_descriptor_up(stream.into(), CLIENT_DESCRIPTORS_FIRST);
+                    return Some((stream.into(), address));
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,

@@ -139,6 +139,12 @@ impl<'a> Plan<'a> {
         })
     }
 
+    /// No descriptor above this one is needed to become the program.
+    pub(super) fn highest_descriptor(&self) -> RawFd {
+        let ruleset = self.walls.and_then(|walls| walls.ruleset).map(|ruleset| ruleset.as_fd().as_raw_fd());
+        self.stdio.iter().copied().chain([ruleset]).flatten().max().unwrap_or(0).max(2)
+    }
+
     /// Puts the standard streams in place: the first half of becoming the program. False if a call failed (errno).
     ///
     /// # Safety

@@ -267,6 +267,17 @@ pub fn duplicate_descriptor(number: i32) -> io::Result<OwnedFd> {
     }
 }
 
+/// The same file under a number of at least `least`; under its old one if there is none.
+pub fn move_descriptor_up(fd: OwnedFd, least: i32) -> OwnedFd {
+    // SAFETY: F_DUPFD_CLOEXEC only makes a new descriptor, which the OwnedFd then owns.
+    unsafe {
+        match libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) {
+            moved if moved >= 0 => OwnedFd::from_raw_fd(moved),
+            _ => fd,
+        }
+    }
+}
+
 /// Lets programs that are started from now on have this descriptor, too, under its number.
 pub fn let_inherit(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: F_SETFD has no memory preconditions.
