@@ -420,7 +420,7 @@ fn what_is_no_object_file_is_no_object() {
     // No file of a compiler becomes larger than an object may be.
     let reply = daemon.ask(&job("truncate -s 1T $out")).unwrap();
     assert!(reply.status != 0 && reply.object.is_empty(), "{reply:?}");
-    assert!(reply.stderr.contains("File too large"), "{reply:?}");
+    assert!(reply.stderr.contains("File size limit exceeded"), "{reply:?}");
     daemon.assert_unharmed();
     place.finish(daemon);
 }

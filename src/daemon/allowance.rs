@@ -98,7 +98,8 @@ impl fmt::Display for Shortage {
             Whose::Address => "jobs from your address hold all they may,",
             Whose::Others => "clients hold all there is,",
         };
-        write!(f, "this server has no {what} left for this job: {whose} {} MiB ({remedy})", limit >> 20)
+        let (number, unit) = if *limit >= 1 << 20 { (limit >> 20, "MiB") } else { (limit >> 10, "KiB") };
+        write!(f, "this server has no {what} left for this job: {whose} {number} {unit} ({remedy})")
     }
 }
 

@@ -229,10 +229,10 @@ impl RunningJob {
         let (stdout, stderr) = (self.stdout, self.stderr);
         let output = match &self.place {
             Place::Private(files) => {
-                Output { object: files.object(), dependencies: None, unpacked: None, stdout, stderr }
+                Output { object: files.object(), dependencies: Ok(None), unpacked: None, stdout, stderr }
             }
             Place::Chamber(chamber) => {
-                Output { object: chamber.object(), dependencies: None, unpacked: None, stdout, stderr }
+                Output { object: chamber.object(), dependencies: Ok(None), unpacked: None, stdout, stderr }
             }
             Place::Tree(harvest) => harvest.collect(stdout, stderr),
         };

@@ -18,6 +18,7 @@ use crate::daemon::refusal::Refusal;
 use crate::daemon::sandbox::{Obstacle, TEMPORARY};
 use crate::sys::child::{Child, Command, Group, Walls};
 use crate::sys::job_root::JobRoot;
+use crate::sys::open;
 use crate::sys::temp::TempDir;
 
 /// The object's name, beside the source.
@@ -57,12 +58,12 @@ impl Drop for OwnedPath {
 }
 
 impl JobFiles {
-    /// The object, if the compiler made a file.
-    pub fn object(&self) -> Option<File> {
+    /// The object, if the compiler made a file. An error is the server's own trouble.
+    pub fn object(&self) -> io::Result<Option<File>> {
         // Opening anything else, such as a pipe, could wait for ever.
         let path = &self.object.path;
         let is_file = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
-        if is_file { File::open(path).ok() } else { None }
+        open::unless_short(if is_file { File::open(path).map(Some) } else { Ok(None) })
     }
 }
 
@@ -77,9 +78,9 @@ pub struct PlainChamber {
 }
 
 impl PlainChamber {
-    /// The object, if the compiler made a file.
-    pub fn object(&self) -> Option<File> {
-        self.root.open_result(self.object.as_os_str().as_bytes()).ok().flatten()
+    /// The object, if the compiler made a file. An error is the server's own trouble.
+    pub fn object(&self) -> io::Result<Option<File>> {
+        open::unless_short(self.root.open_result(self.object.as_os_str().as_bytes()))
     }
 }
 

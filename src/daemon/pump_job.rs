@@ -28,6 +28,7 @@ use crate::protocol::surroundings::{FileTime, Files};
 use crate::sys::child::{Child, Command, Environment, Group, Walls};
 use crate::sys::exposure::Exposure;
 use crate::sys::job_root::JobRoot;
+use crate::sys::open;
 use crate::sys::temp::TempDir;
 
 /// Memory that a variable takes beside its value, in bytes: its place in a list, and what the allocator adds.
@@ -227,10 +228,10 @@ impl Harvest {
     /// Opens what the ended compiler left.
     pub fn collect(&self, stdout: File, stderr: File) -> Output {
         // What is no regular file is no result.
-        let open = |path: &Path| self.root.open_result(path.as_os_str().as_bytes()).ok().flatten();
+        let open = |path: &Path| open::unless_short(self.root.open_result(path.as_os_str().as_bytes()));
         Output {
             object: open(&self.outputs.object),
-            dependencies: self.outputs.dependencies.as_deref().and_then(open),
+            dependencies: self.outputs.dependencies.as_deref().map_or(Ok(None), open),
             unpacked: self.unpacked.as_ref().map(unpacked::root_of),
             stdout,
             stderr,

@@ -29,10 +29,10 @@ pub struct Output {
     pub stderr: File,
     /// What it wrote to its standard output.
     pub stdout: File,
-    /// The object, if it made one and succeeded.
-    pub object: Option<File>,
+    /// The object, if it made one and succeeded. An error is the server's own trouble.
+    pub object: io::Result<Option<File>>,
     /// The dependencies, if they were asked for.
-    pub dependencies: Option<File>,
+    pub dependencies: io::Result<Option<File>>,
     /// A directory of ours that must not be seen in all that, because the client's files were below it.
     pub unpacked: Option<Vec<u8>>,
 }
@@ -40,9 +40,10 @@ pub struct Output {
 impl Output {
     /// How many bytes there are to work on, to judge whether that should happen beside the event loop.
     pub fn bytes(&self) -> u64 {
-        [Some(&self.stderr), Some(&self.stdout), self.object.as_ref(), self.dependencies.as_ref()]
+        let results = [&self.object, &self.dependencies].into_iter().flatten().flatten();
+        [&self.stderr, &self.stdout]
             .into_iter()
-            .flatten()
+            .chain(results)
             .filter_map(|file| file.metadata().ok())
             .map(|metadata| metadata.len())
             .sum()
@@ -92,7 +93,7 @@ impl Reply {
         };
         pack(BodyKind::Stderr, &output.stderr, &mut reply.head)?;
         pack(BodyKind::Stdout, &output.stdout, &mut reply.head)?;
-        match output.object.filter(|_| status.success()) {
+        match output.object?.filter(|_| status.success()) {
             None => response::encode_body_header(BodyKind::Object, 0, &mut reply.head),
             Some(object) => {
                 let bytes = checked_length(BodyKind::Object, &object)?;
@@ -105,7 +106,7 @@ impl Reply {
             }
         }
         if version.preprocesses_remotely() && status.success() {
-            match output.dependencies {
+            match output.dependencies? {
                 None => response::encode_body_header(BodyKind::Dependencies, 0, &mut reply.head),
                 Some(file) => pack(BodyKind::Dependencies, &file, &mut reply.head)?,
             }
@@ -249,7 +250,7 @@ mod tests {
     }
 
     fn output(stderr: File, stdout: File, object: Option<File>) -> Output {
-        Output { stderr, stdout, object, dependencies: None, unpacked: None }
+        Output { stderr, stdout, object: Ok(object), dependencies: Ok(None), unpacked: None }
     }
 
     fn sent(mut reply: Reply) -> Vec<u8> {
@@ -302,7 +303,7 @@ mod tests {
     fn dependencies_end_a_success_of_version_3() {
         let answer = |status, dependencies: Option<&[u8]>| {
             let mut output = output(file(b""), file(b""), None);
-            output.dependencies = dependencies.map(file);
+            output.dependencies = Ok(dependencies.map(file));
             let reply = Reply::finished(Version::PUMP, WaitStatus(status), output, &mut Compressor::new());
             sent(reply.unwrap())
         };

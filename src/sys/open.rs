@@ -24,6 +24,23 @@ pub fn anew(path: &Path, mode: u32) -> io::Result<File> {
     }
 }
 
+/// What was opened, if anything: what cannot be opened is as good as missing, unless it is for want of descriptors or
+/// memory, which says nothing about the file.
+pub fn unless_short(opened: io::Result<Option<File>>) -> io::Result<Option<File>> {
+    match opened {
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)
+            ) =>
+        {
+            Err(error)
+        }
+        Err(_) => Ok(None),
+        result => result,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

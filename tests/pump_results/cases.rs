@@ -313,3 +313,7 @@ pub const LANGUAGES: &[Case] = &[
 /// Parts of options whose results name files where no map and no patch reaches. Servers that have no namespaces
 /// refuse them, and compile a text that was preprocessed here instead.
 pub const BEYOND_PREFIXES: &[&str] = &["-flto", "-frecord-gcc-switches", "-fsanitize="];
+
+/// Sources that include a file by its absolute name, where a server without namespaces has nothing to show: its compiler
+/// fails, and the one here has the last word.
+pub const BEYOND_ROOT: &[&str] = &["absolute.c"];
