@@ -6,7 +6,8 @@ mod raw;
 mod support;
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use raw::{Daemon, Place, Reply, is_root, job};
@@ -21,6 +22,24 @@ fn start(place: &Place, namespaces: &str, options: &[&str]) -> Daemon {
     Daemon::start(builder.args(options))
 }
 
+/// A directory that compilers do not see, open to everybody. Removed with its guard.
+struct Elsewhere(PathBuf);
+
+impl Elsewhere {
+    fn new(name: &str) -> Elsewhere {
+        let path = Path::new("/var/tmp").join(format!("distcc-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o777)).unwrap();
+        Elsewhere(path)
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// What a script wrote into its object.
 #[track_caller]
 fn object(reply: &Reply) -> String {
@@ -32,9 +51,10 @@ fn object(reply: &Reply) -> String {
 fn a_compiler_reaches_nothing_but_its_job() {
     require("python3");
     let place = Place::new();
-    let canary = Path::new("/var/tmp").join(format!("distcc-canary-{}", std::process::id()));
+    let (closed, temporary) = (Elsewhere::new("canary"), Elsewhere::new("temporary"));
+    let canary = closed.0.join("file");
     fs::write(&canary, "secret").unwrap();
-    fs::set_permissions(&canary, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    fs::set_permissions(&canary, PermissionsExt::from_mode(0o666)).unwrap();
     let python = |text: &str| format!("python3 -c '{text}'");
     let scripts = [
         "cat /etc/passwd".to_string(),
@@ -58,7 +78,10 @@ fn a_compiler_reaches_nothing_but_its_job() {
         python("import ctypes,sys; sys.exit(ctypes.CDLL(None).ptrace(16, 1, 0, 0) == 0 and 0 or 1)"),
     ];
     for namespaces in WAYS {
-        let daemon = start(&place, namespaces, &[]);
+        // Not among what is shown of this test: what lies there could be executed.
+        let builder = place.confined_daemon().env("TMPDIR", &temporary.0);
+        let daemon =
+            Daemon::start(builder.env("DISTCCD_NAMESPACES", namespaces).env("SECRET", "of the daemon"));
         for script in &scripts {
             // The script's own end is not its compiler's: it says what came of it.
             let asked =
@@ -73,7 +96,6 @@ fn a_compiler_reaches_nothing_but_its_job() {
         daemon.assert_unharmed();
         drop(daemon);
     }
-    fs::remove_file(canary).unwrap();
 }
 
 #[test]
@@ -192,9 +214,8 @@ fn where_there_is_no_sandbox_require_fails_closed_and_auto_warns() {
 #[test]
 fn what_is_exposed_can_be_read_and_not_written() {
     let place = Place::new();
-    let toolchain = Path::new("/var/tmp").join(format!("distcc-toolchain-{}", std::process::id()));
-    fs::create_dir_all(&toolchain).unwrap();
-    fs::set_permissions(&toolchain, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let elsewhere = Elsewhere::new("toolchain");
+    let toolchain = &elsewhere.0;
     fs::write(toolchain.join("part"), "part\n").unwrap();
     for namespaces in WAYS {
         let option = format!("--expose={}", toolchain.display());
@@ -205,7 +226,6 @@ fn what_is_exposed_can_be_read_and_not_written() {
         daemon.assert_unharmed();
         drop(daemon);
     }
-    fs::remove_dir_all(toolchain).unwrap();
 }
 
 #[test]
