@@ -28,7 +28,9 @@ fn seen_by(daemon: &Daemon, path: &Path) -> PathBuf {
 /// A daemon whose TMPDIR is a small file system, and that directory as it sees it.
 fn daemon_on_small_disk(sandbox: &Sandbox, options: &str) -> (Daemon, PathBuf) {
     let place = sandbox.path("server-0");
-    let daemon = sandbox.daemon().through(&with_small_disk(&place, options)).start();
+    // It is the disk that has no room, not what the daemon would take of it.
+    let builder = sandbox.daemon().args(["--spool", "1000"]);
+    let daemon = builder.through(&with_small_disk(&place, options)).start();
     assert_eq!(daemon.temporary(), place);
     let seen = seen_by(&daemon, &place);
     (daemon, seen)

@@ -64,7 +64,8 @@ impl Environment {
 pub enum Group {
     /// The parent's process group: a terminal's interrupt reaches both.
     Shared,
-    /// A process group of its own, which the parent ends as a whole.
+    /// A process group of its own, which the parent ends as a whole. Of other open files than its standard streams it is not to
+    /// know any.
     Own,
     /// Nothing in common: a session of its own, no open file but the standard streams, the root as its directory, and
     /// it lives on when the parent ends.
@@ -140,9 +141,23 @@ impl<'a> Plan<'a> {
     }
 
     /// No descriptor above this one is needed to become the program.
-    pub(super) fn highest_descriptor(&self) -> RawFd {
+    fn highest_descriptor(&self) -> RawFd {
         let ruleset = self.walls.and_then(|walls| walls.ruleset).map(|ruleset| ruleset.as_fd().as_raw_fd());
         self.stdio.iter().copied().chain([ruleset]).flatten().max().unwrap_or(0).max(2)
+    }
+
+    /// Takes the descriptors that are needed, and lower ones, into a table of the child's own: the kernel does not even
+    /// copy what lies above, which is a server's thousands of clients. False if a call failed (errno).
+    ///
+    /// # Safety
+    /// Only in a child.
+    pub(super) unsafe fn leave_files_behind(&self) -> bool {
+        let above = self.highest_descriptor() as libc::c_uint + 1;
+        // SAFETY: plain system calls; what is closed is closed in the new table only. Before Linux 5.9, all is copied.
+        unsafe {
+            libc::syscall(libc::SYS_close_range, above, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE) == 0
+                || libc::unshare(libc::CLONE_FILES) == 0
+        }
     }
 
     /// Puts the standard streams in place: the first half of becoming the program. False if a call failed (errno).
@@ -211,13 +226,15 @@ impl Command<'_> {
         let stack_top = unsafe { stack.as_mut_ptr().add(stack.capacity()) };
         // Signals are blocked so that no handler of ours runs in the child, which shares our memory.
         let unblocked = crate::sys::signal::block_all();
+        // Until the child has a table of its own; it then copies no more of ours than it needs.
+        let shared_files = if self.group == Group::Own { libc::CLONE_FILES } else { 0 };
         // SAFETY: the child runs `child_half` on its own stack while this thread is suspended (CLONE_VFORK), so
         // `errand` and `stack` outlive it and nothing here changes under it.
         let pid = unsafe {
             libc::clone(
                 child_half,
                 stack_top.cast(),
-                libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
+                libc::CLONE_VM | libc::CLONE_VFORK | shared_files | libc::SIGCHLD,
                 ptr::from_mut(&mut errand).cast(),
             )
         };
@@ -239,7 +256,7 @@ impl Command<'_> {
 extern "C" fn child_half(errand: *mut libc::c_void) -> libc::c_int {
     // SAFETY: the parent passes a pointer to its `Errand`, is suspended until exec or exit, and reads `error` after.
     let errand = unsafe { &mut *errand.cast::<Errand<'_>>() };
-    // SAFETY: the calls are async-signal-safe; without CLONE_FILES the descriptor table is the child's own.
+    // SAFETY: the calls are async-signal-safe; the descriptor table is the child's own before anything in it changes.
     unsafe {
         if errand.group == Group::Own {
             libc::setpgid(0, 0);
@@ -256,7 +273,8 @@ extern "C" fn child_half(errand: *mut libc::c_void) -> libc::c_int {
                 libc::_exit(127);
             }
         }
-        errand.error = if errand.plan.connect_stdio() {
+        let is_alone = errand.group != Group::Own || errand.plan.leave_files_behind();
+        errand.error = if is_alone && errand.plan.connect_stdio() {
             errand.plan.become_program()
         } else {
             *libc::__errno_location()

@@ -222,13 +222,7 @@ impl Inside<'_> {
             }
             self.move_in()?;
             self.surrender()?;
-            // Hundreds of clients' sockets need not be copied to be closed: the kernel leaves out what lies above.
-            let above = plan.highest_descriptor() as libc::c_uint + 1;
-            if libc::syscall(libc::SYS_close_range, above, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE) != 0
-            {
-                check(Step::Connect, libc::unshare(libc::CLONE_FILES))?;
-            }
-            if !plan.connect_stdio() {
+            if !plan.leave_files_behind() || !plan.connect_stdio() {
                 return Err(Fault(Step::Connect, errno()));
             }
             // All of ours close at exec; whoever started us may have left others open. Before Linux 5.9 they stay.

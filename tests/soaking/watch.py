@@ -1,9 +1,11 @@
 """What daemons and include servers hold, sampled all the time, and whether it grows."""
 
 import os
+import re
 import statistics
 import threading
 import time
+from collections import Counter
 
 from .farm import descendants, state_of
 
@@ -24,6 +26,17 @@ def held(pid):
         "descriptors": len(os.listdir(f"/proc/{pid}/fd")),
         "threads": int(status["Threads"]),
     }
+
+
+def descriptors(pid):
+    """What a process has open, by kind: {what a descriptor leads to, without numbers: how many do}."""
+    kinds = Counter()
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            kinds[re.sub(r"\d+", "N", os.readlink(f"/proc/{pid}/fd/{number}"))] += 1
+        except OSError:
+            continue  # it was closed just now
+    return kinds
 
 
 def growth(samples):
