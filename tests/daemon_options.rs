@@ -256,13 +256,20 @@ fn the_wizard_stays_and_tells_everything() {
 #[test]
 fn both_address_families_are_served_by_default() {
     let place = Place::new();
-    let port = free_port();
-    let running = distccd(&place, &["--daemon", "--no-detach", "--log-stderr", "--log-level=info"])
-        .args(["--port", &port.to_string()])
-        .start();
+    let options = ["--daemon", "--no-detach", "--log-stderr", "--log-level=info"];
+    // A port that is free of IPv4 may have just been taken of IPv6, by a test beside this one.
+    let (port, running) = loop {
+        let port = free_port();
+        let mut running = distccd(&place, &options).args(["--port", &port.to_string()]).start();
+        wait_until("the daemon, or its end", || {
+            !running.is_running() || TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        if running.is_running() {
+            break (port, running);
+        }
+    };
     for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
         let address: SocketAddr = address.parse().unwrap();
-        wait_until("the daemon", || TcpStream::connect(address).is_ok());
         assert_eq!(ask(address, &job("printf x >$out")).unwrap().object, b"x", "{address}");
     }
     running.signal("TERM");
