@@ -1,5 +1,6 @@
 """What daemons and include servers hold, sampled all the time, and whether it grows."""
 
+import json
 import os
 import re
 import statistics
@@ -105,6 +106,8 @@ class Watch:
 
     def judge(self):
         """Rows of (name, what, samples, first half's mean, second half's, growth, chance, bound) of long lives."""
+        with open(f"{self.farm.work}/series.json", "w") as file:
+            json.dump(self.series, file)
         for name, series in self.series.items():
             for what, samples in series.items():
                 second = samples[len(samples) // 2 :]
