@@ -65,6 +65,19 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("clang", "--gcc-install-dir={V}", "looks for the compiler's programs"),
     ("gcc", "-wrapper {V}/evil", "runs the compiler through"),
     ("gcc", "-wrapper {V}/evil,-c", "runs the compiler through"),
+    // Words behind which a compiler may see something else than the table does.
+    ("gcc", "-dependency-dot -wrapper {V}/evil,x.py", "looks like an option"),
+    ("gcc", "-dsym-dir -wrapper {V}/evil", "looks like an option"),
+    ("gcc", "-Wa,-I,-I,{V}/secret", "names a path to the assembler"),
+    (
+        "clang",
+        "-Xclang -main-file-name -Xclang -main-file-name -Xclang /dev/null",
+        "stands where a path is recorded",
+    ),
+    ("clang", "-Xclang -mllvm -Xclang -mllvm -Xclang {V}/evil.so", "names a path"),
+    ("clang", "-cc1 -S", "behind the driver"),
+    ("clang", "-cc1 -S -stack-usage-file {V}/new", "behind the driver"),
+    ("clang", "-cc1as -filetype obj", "behind the driver"),
     ("gcc", "-specs={V}/specs", "replaces the compiler's rules"),
     ("gcc", "--specs={V}/specs", "replaces the compiler's rules"),
     ("gcc", "-specs {V}/specs", "replaces the compiler's rules"),
@@ -246,8 +259,6 @@ const HARMLESS: &[(&str, &str)] = &[
     ("clang", "-include {V}/secret -imacros {V}/secret"),
     ("clang", "-dsym-dir {V} -gsplit-dwarf -save-temps"),
     ("clang", "-Xclang -ast-print -Xclang -fsyntax-only"),
-    ("clang", "-cc1"),
-    ("clang", "-cc1as -filetype obj"),
 ];
 
 /// Sources that ask for files: a compiler, its options and the text. Only the sandbox stands in their way.

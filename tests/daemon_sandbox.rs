@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use raw::{Daemon, Place, Reply, is_root, job};
+use raw::{Daemon, Place, Reply, is_root, job, request};
 use support::{require, wait_until};
 
 /// With namespaces, and without.
@@ -75,7 +75,9 @@ fn a_compiler_reaches_nothing_but_its_job() {
         "mknod $TMPDIR/null c 1 3".into(),
         python("import socket; socket.socket()"),
         python("import socket; socket.socket(socket.AF_UNIX)"),
-        python("import ctypes,sys; sys.exit(ctypes.CDLL(None).ptrace(16, 1, 0, 0) == 0 and 0 or 1)"),
+        python("import ctypes,os,sys; sys.exit(1 if ctypes.CDLL(None).ptrace(0, 0, 0, 0) < 0 else 0)"),
+        python("import os; os.setpriority(os.PRIO_PROCESS, 0, 19)"),
+        python("import os; os.sched_setaffinity(0, {0})"),
     ];
     for namespaces in WAYS {
         // Not among what is shown of this test: what lies there could be executed.
@@ -101,16 +103,30 @@ fn a_compiler_reaches_nothing_but_its_job() {
 #[test]
 fn a_compiler_has_no_privileges_and_can_gain_none() {
     let place = Place::new();
+    let daemon = start(&place, "1", &[]);
+    let status = "while read -r line; do echo \"$line\"; done </proc/self/status >$out";
+    let status = object(&daemon.ask(&job(status)).unwrap());
+    for (name, expected) in [("CapEff", "0000000000000000"), ("NoNewPrivs", "1"), ("Seccomp", "2")] {
+        let line = status.lines().find(|line| line.starts_with(&format!("{name}:"))).unwrap_or_default();
+        assert_eq!(line.split_whitespace().nth(1), Some(expected), "{name}: {status}");
+    }
+    place.finish(daemon);
+}
+
+/// A source that a compiler could be made to load, by an option that nobody has thought of.
+#[test]
+fn a_source_is_no_library() {
+    let place = Place::new();
     for namespaces in WAYS {
         let daemon = start(&place, namespaces, &[]);
-        let status = "while read -r line; do echo \"$line\"; done </proc/self/status >$out";
-        let status = if namespaces == "1" { object(&daemon.ask(&job(status)).unwrap()) } else { continue };
-        for (name, expected) in [("CapEff", "0000000000000000"), ("NoNewPrivs", "1"), ("Seccomp", "2")] {
-            let line = status.lines().find(|line| line.starts_with(&format!("{name}:"))).unwrap_or_default();
-            assert_eq!(line.split_whitespace().nth(1), Some(expected), "{name}: {status}");
-        }
-        place.finish(daemon);
-        return;
+        let library = fs::read("/bin/true").unwrap();
+        let reply = daemon.ask(&request(1, &["cc", "-c", "a.c", "-o", "a.o"], &library)).unwrap();
+        assert!(reply.refusal().is_some() && reply.stderr.contains("a program or a library"), "{reply:?}");
+        // Nor is it executed where it lies.
+        let script = "#!/bin/sh\nif $src 2>/dev/null; then echo done >$out; else echo refused >$out; fi\n";
+        assert_eq!(object(&daemon.ask(&job(script)).unwrap()), "refused\n");
+        daemon.assert_unharmed();
+        drop(daemon);
     }
 }
 

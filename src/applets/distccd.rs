@@ -276,18 +276,10 @@ fn configure(mut options: Options, input: Input) -> Result<Config, ExitCode> {
     let scripts = absolute_paths("--allow-script", &options.allow_script, "want a file")?;
     let any_compiler = options.enable_tcp_insecure || options.make_me_a_botnet;
     let is_reached_by_network = !inetd || input == Input::Network;
-    if any_compiler
-        && is_reached_by_network
-        && sandbox == SandboxMode::Off
-        && options.allow.is_empty()
-        && !options.allow_private
-    {
-        log_error!(
-            "--enable-tcp-insecure: with --sandbox=off, and no word on who may connect, whoever reaches this port \
-             could run any program; name the clients (--allow=ADDR for each, or --allow-private), or leave \
-             --sandbox=off out"
-        );
-        return Err(ExitCode::BadArguments);
+    let has_unknown_clients = is_reached_by_network && options.allow.is_empty() && !options.allow_private;
+    let serves_anybody_anything = any_compiler && has_unknown_clients;
+    if serves_anybody_anything && sandbox == SandboxMode::Off {
+        return Err(run::refuse_anything_for_anybody("--sandbox=off"));
     }
     let jobs = match options.jobs.last().copied() {
         None => process::processors_online() + EXTRA_JOBS,
@@ -319,6 +311,7 @@ fn configure(mut options: Options, input: Input) -> Result<Config, ExitCode> {
         pid_file: options.pid_file.pop().map(|path| std::path::absolute(&path).unwrap_or(path)),
         user: options.user.pop(),
         any_compiler,
+        serves_anybody_anything,
         scripts,
         sandbox,
         exposed,

@@ -220,6 +220,7 @@ pub(super) static OPTIONS: &[OptionRow] = &[
     row("-aux-info", Value::Separate, SideFile("declarations to a file")),
     row("-aux-info=", Value::Joined, SideFile("declarations to a file")),
     row("-c", Value::None, Compile),
+    row("-cc1", Value::Joined, Refused("speaks to the compiler behind the driver")),
     row("-ccc-", Value::Joined, Refused("changes how the compiler calls its tools")),
     row("-chain-include", Value::Separate, Refused("reads a file that is not sent along")),
     row("-coverage", Value::None, Profile("writes a coverage notes file here")),

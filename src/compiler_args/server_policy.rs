@@ -108,10 +108,19 @@ impl<'a> Judge<'a> {
             Kind::Unknown => check_unknown(word),
             Kind::Known(..) => match item.role() {
                 Role::Backend => check_backend(value),
-                Role::Frontend => check_frontend(value, self.frontend.replace(value)),
+                Role::Frontend => check_frontend(value, &mut self.frontend),
                 Role::Assembler => check_assembler(value, &mut self.assembler),
                 Role::PassedToPreprocessor => check_by_table(value),
-                _ => return check_option(item),
+                _ => {
+                    check_option(item)?;
+                    // A compiler may know the option in another form than the table, and then its value is an option.
+                    let is_misread = item.len == 2 && value.len() > 1 && is_option(value);
+                    if is_misread && word != "-Xlinker" {
+                        Err("has a value that looks like an option")
+                    } else {
+                        Ok(())
+                    }
+                }
             },
         };
         // What is judged by its value is shown with it, or nobody would know which one it was.
@@ -209,17 +218,15 @@ fn check_backend(value: &OsStr) -> Result<(), &'static str> {
     if holds_slash(value) { Err(NAMES_PATH) } else { Ok(()) }
 }
 
-/// Judges a value of `-Xclang`, which follows another or is the first.
-fn check_frontend(value: &OsStr, before: Option<&OsStr>) -> Result<(), &'static str> {
+/// Judges a value of `-Xclang`. What is itself the value of the one before leads to nothing behind it.
+fn check_frontend<'a>(value: &'a OsStr, before: &mut Option<&'a OsStr>) -> Result<(), &'static str> {
     let bytes = value.as_bytes();
-    let is_any = |names: &[&str], word: &OsStr| names.iter().any(|name| word == *name);
-    if let Some(before) = before {
-        if before == "-mllvm" {
-            return check_backend(value);
+    match before.take() {
+        Some(option) if option == "-mllvm" => return check_backend(value),
+        Some(option) if RECORDED_PATHS.iter().any(|name| option == *name) => {
+            return if is_option(value) { Err("stands where a path is recorded") } else { Ok(()) };
         }
-        if is_any(&RECORDED_PATHS, before) {
-            return Ok(());
-        }
+        _ => *before = Some(value),
     }
     // Clients of ours define macros and map names past clang's driver; their values may look like anything.
     let records = |name: &str| bytes.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="));
@@ -245,8 +252,8 @@ fn check_frontend(value: &OsStr, before: Option<&OsStr>) -> Result<(), &'static 
 /// of their names.
 fn check_assembler<'a>(list: &'a OsStr, before: &mut Option<&'a OsStr>) -> Result<(), &'static str> {
     for part in list.as_bytes().split(|byte| *byte == b',') {
-        let (part, before) = (OsStr::from_bytes(part), before.replace(OsStr::from_bytes(part)));
-        let bytes = part.as_bytes();
+        let part = OsStr::from_bytes(part);
+        let (bytes, option) = (part.as_bytes(), before.take());
         let begins = |beginnings: &[&str]| beginnings.iter().any(|name| bytes.starts_with(name.as_bytes()));
         if names_response_file(part) {
             return Err(RESPONSE_FILE);
@@ -262,9 +269,15 @@ fn check_assembler<'a>(list: &'a OsStr, before: &mut Option<&'a OsStr>) -> Resul
             let name = word.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
             ASSEMBLER_PATHS.iter().any(|path| name == path.as_bytes()) || word.as_bytes().starts_with(b"-I")
         };
-        let value_of_before = !bytes.starts_with(b"-") && before.is_some_and(may);
-        if holds_slash(part) && !may(part) && !value_of_before {
-            return Err("names a path to the assembler");
+        let names_path = Err("names a path to the assembler");
+        match option
+            .filter(|option| may(option) && (*option == "-I" || !option.as_bytes().starts_with(b"-I")))
+        {
+            // Its value, which leads to nothing behind it.
+            Some(_) if bytes.starts_with(b"-") => return names_path,
+            Some(_) => continue,
+            None if holds_slash(part) && !may(part) => return names_path,
+            None => *before = Some(part),
         }
     }
     Ok(())

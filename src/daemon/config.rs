@@ -111,6 +111,8 @@ pub struct Config {
     pub user: Option<String>,
     /// `--enable-tcp-insecure`.
     pub any_compiler: bool,
+    /// The same, and nobody has said who may connect by network: only in a sandbox.
+    pub serves_anybody_anything: bool,
     /// `--allow-script`: compilers that may be scripts; absolute.
     pub scripts: Vec<PathBuf>,
     /// `--sandbox`.

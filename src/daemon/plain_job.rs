@@ -4,7 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
@@ -16,6 +16,7 @@ use crate::daemon::job::{
 use crate::daemon::patron::Patron;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::sandbox::{Obstacle, TEMPORARY};
+use crate::exit_code::ExitCode;
 use crate::sys::child::{Child, Command, Group, Walls};
 use crate::sys::job_root::JobRoot;
 use crate::sys::open;
@@ -58,6 +59,13 @@ impl Drop for OwnedPath {
 }
 
 impl JobFiles {
+    /// Whether the source could be loaded as code, should an option make a compiler try.
+    fn is_program(&self) -> bool {
+        let mut magic = [0; 4];
+        let read = File::open(&self.source.path).and_then(|mut file| file.read_exact(&mut magic));
+        read.is_ok() && magic == *b"\x7fELF"
+    }
+
     /// The object, if the compiler made a file. An error is the server's own trouble.
     pub fn object(&self) -> io::Result<Option<File>> {
         // Opening anything else, such as a pipe, could wait for ever.
@@ -115,6 +123,10 @@ impl PlainJob {
 
     /// Starts the compiler: in a chamber where there are any, else in the private directory.
     pub fn launch(self, workshop: &Workshop) -> Result<RunningJob, Refusal> {
+        if self.files.is_program() {
+            let text = "bad request: the source is a program or a library; no compiler is to load it";
+            return Err(Refusal::new(ExitCode::ProtocolError, text));
+        }
         if workshop.sandbox.has_chambers() {
             match self.launch_confined(workshop) {
                 Ok((child, streams, root, object)) => {

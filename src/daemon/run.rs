@@ -252,6 +252,15 @@ fn spool_bytes(config: &Config) -> u64 {
     })
 }
 
+/// Says why a server does not start that would run any program for everybody, in no sandbox because of `why`.
+pub fn refuse_anything_for_anybody(why: &str) -> ExitCode {
+    log_error!(
+        "--enable-tcp-insecure: with {why}, and no word on who may connect, whoever reaches this port could run any \
+         program; name the clients (--allow=ADDR for each, or --allow-private), or see --sandbox"
+    );
+    ExitCode::BadArguments
+}
+
 /// Withdraws the daemon from the machine, as far as it may, and finds the walls for its compilers.
 fn sandbox(config: &Config, exposure: &Exposure) -> Result<Sandbox, ExitCode> {
     let allotment = Allotment {
@@ -268,6 +277,9 @@ fn sandbox(config: &Config, exposure: &Exposure) -> Result<Sandbox, ExitCode> {
         log_error!("{why}");
         ExitCode::DistccFailed
     })?;
+    if !sandbox.confines() && config.serves_anybody_anything {
+        return Err(refuse_anything_for_anybody("no sandbox on this machine"));
+    }
     if sandbox.confines()
         && let Err(error) = sandbox.restrain_daemon()
     {

@@ -190,6 +190,11 @@ impl Sandbox {
                     "this job cannot be confined on this server, which was started with --sandbox=require";
                 return Err(Refusal::new(ExitCode::DistccFailed, text));
             }
+            // A client may have brought about what keeps it from having one.
+            () if !self.has_walls && self.has_chambers => {
+                let text = "no namespaces can be made for this job on the server at this moment";
+                return Err(Refusal::new(ExitCode::Busy, text));
+            }
             () if !self.has_walls => None,
             () => {
                 let ruleset = exposure.ruleset(program, directory, &self.devices).map_err(|error| {

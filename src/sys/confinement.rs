@@ -178,12 +178,12 @@ impl Chamber {
         &self.root
     }
 
-    /// Lets the program read a file of this machine under another name, an absolute path inside.
+    /// Lets the program read a file of this machine under another name, an absolute path inside. Nothing in it is run.
     pub fn show(&mut self, file: &Path, name: &Path) -> Result<(), Failure> {
         let made = self.root.unpacker().create_file(name.as_os_str().as_bytes(), b"", None);
         made.map_err(|error| unavailable(&format!("make a place for {}", file.display()), &error))?;
         let (source, target) = (c_string(file.as_os_str())?, relative(name)?);
-        self.shown.push(Mount { source, target, overlay: None });
+        self.shown.push(Mount { source, target, overlay: None, is_data: true });
         Ok(())
     }
 
@@ -240,7 +240,6 @@ impl Chamber {
             furniture.bind(file)?;
         }
         for file in self.shown.drain(..) {
-            furniture.shown_apart.push(PathBuf::from(OsStr::from_bytes(file.source.as_bytes())));
             furniture.bound.push(file.target.clone());
             furniture.mounts.push(file);
         }
@@ -345,7 +344,7 @@ impl Chamber {
             [b"userxattr,lowerdir=", source, b",upperdir=", target.as_bytes(), b",workdir=", work.as_bytes()]
                 .concat();
         let overlay = Some(c_string(OsStr::from_bytes(&options))?);
-        furniture.mounts.push(Mount { source: c_string(path.as_os_str())?, target, overlay });
+        furniture.mounts.push(Mount { source: c_string(path.as_os_str())?, target, overlay, is_data: false });
         Ok(())
     }
 }
@@ -375,7 +374,7 @@ fn is_open_to_us(path: &Path) -> bool {
 }
 
 fn bind(path: &Path) -> Result<Mount, Failure> {
-    Ok(Mount { source: c_string(path.as_os_str())?, target: relative(path)?, overlay: None })
+    Ok(Mount { source: c_string(path.as_os_str())?, target: relative(path)?, overlay: None, is_data: false })
 }
 
 fn relative(path: &Path) -> Result<CString, Failure> {

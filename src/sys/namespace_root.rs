@@ -120,6 +120,8 @@ pub(super) struct Mount {
     pub(super) target: CString,
     /// For an overlay: its options.
     pub(super) overlay: Option<CString>,
+    /// What came from a job: nothing in it is executed.
+    pub(super) is_data: bool,
 }
 
 struct Fault(Step, libc::c_int);
@@ -280,7 +282,11 @@ impl Inside<'_> {
             };
         let locked = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
         for mount in &furniture.mounts {
-            let attributes = if mount.overlay.is_some() { 0 } else { locked | libc::MOUNT_ATTR_NODEV };
+            let attributes = match mount.overlay {
+                Some(_) => 0,
+                None if mount.is_data => locked | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC,
+                None => locked | libc::MOUNT_ATTR_NODEV,
+            };
             if self.place(mount)? && at_once {
                 lock(&mount.target, attributes)?;
             }

@@ -109,6 +109,19 @@ pub(super) const REFUSED: &[Group] = &[
         verdict: Verdict::Refused(ENOSYS),
         calls: &[(libc::SYS_memfd_create, 356)],
     },
+    // How much of the processors others of the same user get, which outlasts a job.
+    Group {
+        audiences: COMPILERS,
+        verdict: Verdict::Refused(EPERM),
+        calls: &[
+            (libc::SYS_setpriority, 97),
+            (libc::SYS_ioprio_set, 289),
+            (libc::SYS_sched_setaffinity, 241),
+            (libc::SYS_sched_setscheduler, 156),
+            (libc::SYS_sched_setparam, 154),
+            (libc::SYS_sched_setattr, 351),
+        ],
+    },
     // Other processes: their memory, files, pages and limits.
     Group {
         audiences: ALL,
