@@ -284,6 +284,9 @@ fn sandbox(config: &Config, exposure: &Exposure) -> Result<Sandbox, ExitCode> {
         && let Err(error) = sandbox.restrain_daemon()
     {
         log_warning!("restrain the daemon itself: {error}");
+        if config.sandbox == SandboxMode::Require {
+            return Err(ExitCode::DistccFailed);
+        }
     }
     Ok(sandbox)
 }

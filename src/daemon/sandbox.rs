@@ -22,7 +22,7 @@ use crate::sys::seccomp::{Audience, Filter};
 use crate::{log_notice, log_warning};
 
 /// Processes and threads of one job: a driver, a compiler, an assembler and a script around them are four.
-pub const TASKS_MAX: u64 = 128;
+const TASKS_MAX: u64 = 128;
 /// Descriptors that a compiler may have open: what programs are used to.
 const DESCRIPTORS_MAX: u64 = 1024;
 /// How much sooner than the daemon its compilers are ended when memory runs out: a job can be done again.
