@@ -189,6 +189,10 @@ fn the_daemon_itself_is_confined_and_says_once_what_there_is() {
             assert_ne!(of(&daemon.pid().to_string()), of("self"), "{namespace}");
         }
     }
+    // When memory runs out compilers go first.
+    let reply = daemon.ask(&job("sleep 0.1; read -r x </proc/self/oom_score_adj; echo $x >$out")).unwrap();
+    let own = fs::read_to_string(format!("/proc/{}/oom_score_adj", daemon.pid())).unwrap();
+    assert_eq!((object(&reply).trim(), own.trim()), ("500", "0"));
     let log = daemon.guard.log();
     assert_eq!(log.matches(" sandbox: ").count(), 1, "{log}");
     assert!(log.contains("namespaces of their own (Landlock"), "{log}");

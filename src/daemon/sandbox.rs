@@ -164,11 +164,7 @@ impl Sandbox {
         files: u64,
     ) -> Result<Chamber, Obstacle> {
         let made = RESULTS_BYTES_MAX.min(self.job_memory().unwrap_or(u64::MAX));
-        let limits = Limits {
-            bytes: bytes + made,
-            files: files + NEW_FILES_MAX,
-            expendability: self.confined.usage.expendability,
-        };
+        let limits = Limits { bytes: bytes + made, files: files + NEW_FILES_MAX };
         Ok(Chamber::open(exposure, limits)?)
     }
 

@@ -248,6 +248,7 @@ impl Command<'_> {
             let _ = child.wait();
             return Err(io::Error::from_raw_os_error(errand.error));
         }
+        child.be_expendable(self.walls);
         Ok(child)
     }
 }
@@ -287,6 +288,15 @@ impl Child {
     /// A child that is process 1 of its own process namespace and leads a process group.
     pub(super) fn init_of_namespace(pid: i32) -> Child {
         Child { pid, group: Group::Own, is_init: true }
+    }
+
+    /// Tells the kernel how much sooner than others it is to end this program when memory runs out. Not in the child,
+    /// which shares our memory until it is the program: the kernel would take it for a word about us. Where it cannot be
+    /// told, the program is ended with the others.
+    pub(super) fn be_expendable(&self, walls: Option<Walls<'_>>) {
+        if let Some(score) = walls.and_then(|walls| walls.restraint.usage.expendability) {
+            let _ = std::fs::write(format!("/proc/{}/oom_score_adj", self.pid), score.to_string());
+        }
     }
 
     /// The process id.

@@ -33,21 +33,18 @@ const OVERLAY_WORK: &str = "proc/overlay";
 /// Most mounts of one chamber, where directories have to be shown entry by entry: each costs some microseconds.
 const MOUNTS_MAX: usize = 300;
 /// Bounds of the file system of a chamber that only finds out whether there can be one.
-const PROBE_LIMITS: Limits = Limits { bytes: 1 << 20, files: 1000, expendability: None };
+const PROBE_LIMITS: Limits = Limits { bytes: 1 << 20, files: 1000 };
 
 /// Set when probing found that this machine has no overlays for us.
 static NO_OVERLAYS: AtomicBool = AtomicBool::new(false);
 
-/// Bounds of a job's file system, and of its life.
+/// Bounds of a job's file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Content of its files, in bytes.
     pub bytes: u64,
     /// Files, directories and links, about thirty of ours among them.
     pub files: u64,
-    /// How much sooner than others the program is ended when memory runs out, from 0 to 1000. It is here because
-    /// the kernel's files that say so are out of a program's reach.
-    pub expendability: Option<u16>,
 }
 
 /// Why a program does not run confined.
@@ -201,6 +198,7 @@ impl Chamber {
         let walls = command.walls.map(|walls| Walls { ruleset: ruleset.as_ref(), ..walls });
         let plan = Plan::of(&Command { stdio, walls, ..*command }).map_err(Failure::Program)?;
         let child = self.inhabitant.become_program(&furniture, plan)?;
+        child.be_expendable(command.walls);
         Ok((child, self.root))
     }
 
@@ -427,7 +425,7 @@ impl Inhabitant {
         // To tmpfs, 0 is no limit.
         let (bytes, files) = (limits.bytes.max(1), limits.files.max(1));
         let tmpfs = text(format!("mode=755,size={bytes},nr_inodes={files}"));
-        let handshake = Arc::new(Handshake::new(fd, maps, tmpfs, limits.expendability));
+        let handshake = Arc::new(Handshake::new(fd, maps, tmpfs));
         let mut stack: Vec<u128> = Vec::with_capacity(CHILD_STACK_BYTES / size_of::<u128>());
         // SAFETY: the pointer is one past the end of the allocation, aligned to 16 bytes by the element type.
         let stack_top = unsafe { stack.as_mut_ptr().add(stack.capacity()) };

@@ -10,7 +10,6 @@ use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
 use crate::sys::child::Plan;
-use crate::sys::restraint::be_expendable;
 
 /// The states of `Handshake::turn`. The kernel itself writes 0 when the child is gone or has become a program
 /// (CLONE_CHILD_CLEARTID), and wakes the parent.
@@ -89,8 +88,6 @@ pub(super) struct Handshake {
     pub(super) gid_map: CString,
     /// Options of the tmpfs.
     pub(super) tmpfs: CString,
-    /// What this process is to the kernel when memory runs out.
-    pub(super) expendability: Option<u16>,
 }
 
 /// The second half of a child's life.
@@ -127,12 +124,7 @@ pub(super) struct Mount {
 struct Fault(Step, libc::c_int);
 
 impl Handshake {
-    pub(super) fn new(
-        parent: RawFd,
-        maps: [CString; 2],
-        tmpfs: CString,
-        expendability: Option<u16>,
-    ) -> Handshake {
+    pub(super) fn new(parent: RawFd, maps: [CString; 2], tmpfs: CString) -> Handshake {
         let [uid_map, gid_map] = maps;
         Handshake {
             turn: AtomicU32::new(LAYING_OUT),
@@ -144,7 +136,6 @@ impl Handshake {
             uid_map,
             gid_map,
             tmpfs,
-            expendability,
         }
     }
 
@@ -254,9 +245,6 @@ impl Inside<'_> {
             let _ = self.write_file(c"/proc/self/setgroups", c"deny");
             self.write_file(c"/proc/self/gid_map", &self.handshake.gid_map)?;
             self.write_file(c"/proc/self/uid_map", &self.handshake.uid_map)?;
-            if let Some(score) = self.handshake.expendability {
-                be_expendable(score);
-            }
             // No compiler needs user namespaces, and they are where a kernel's holes are. In vain if /proc is read-only.
             let _ = self.write_file(c"/proc/sys/user/max_user_namespaces", c"0");
             // Over /proc, because that is a directory that is surely there.

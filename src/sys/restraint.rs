@@ -48,9 +48,6 @@ impl Restraint {
             if self.filter.is_some() || ruleset.is_some() {
                 libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
             }
-            if let Some(score) = self.usage.expendability {
-                be_expendable(score);
-            }
             let usage = &self.usage;
             // Not an image of its memory either: it would be written wherever this machine keeps them.
             limit(libc::RLIMIT_CORE, Some(0), 0);
@@ -83,32 +80,6 @@ unsafe fn limit(resource: libc::__rlimit_resource_t, most: Option<u64>, grace: u
             now.rlim_max = now.rlim_max.min(most.saturating_add(grace));
             now.rlim_cur = now.rlim_cur.min(most).min(now.rlim_max);
             libc::setrlimit(resource, &now);
-        }
-    }
-}
-
-/// Writes this process's `oom_score_adj`. Where that cannot be, it is ended with the others.
-///
-/// # Safety
-/// As for [`Restraint::apply_here`].
-pub(super) unsafe fn be_expendable(score: u16) {
-    let mut digits = [0_u8; 5];
-    let mut at = digits.len();
-    let mut rest = score;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    // SAFETY: the path is NUL-terminated, the buffer as long as said.
-    unsafe {
-        let fd = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-        if fd >= 0 {
-            libc::write(fd, digits[at..].as_ptr().cast(), digits.len() - at);
-            libc::close(fd);
         }
     }
 }
