@@ -187,18 +187,11 @@ fn compressed_rubbish_is_refused_without_eating_memory() {
     place.finish(daemon);
 }
 
-/// What the daemon has in memory of its own, in kB: not its program, not files it shares.
-fn own_memory(daemon: &Daemon) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 #[test]
 fn unfinished_compressed_sources_take_no_memory() {
     let place = Place::new();
     let daemon = place.start(&[]);
-    let before = own_memory(&daemon);
+    let before = daemon.own_memory();
     let bytes = [request_head(2, &HELLO), packet("DOTI", 1 << 30, &[0; 4 << 20])].concat();
     let clients: Vec<_> = (0..12)
         .map(|_| {
@@ -210,7 +203,7 @@ fn unfinished_compressed_sources_take_no_memory() {
     let on_disk = || tree_of(daemon.guard.temporary()).0.values().map(Vec::len).sum::<usize>();
     wait_until("all that was sent on disk", || on_disk() == clients.len() * (4 << 20));
     daemon.assert_serves();
-    let after = own_memory(&daemon);
+    let after = daemon.own_memory();
     assert!(after < before + (8 << 10), "{before} kB before, {after} kB after");
     drop(clients);
     daemon.assert_unharmed();

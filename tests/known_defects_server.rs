@@ -286,13 +286,6 @@ fn a_plain_job_leaves_no_dependency_file_where_the_client_says() {
     place.finish(daemon);
 }
 
-/// What the daemon has in memory of its own, in kB.
-fn own_memory(daemon: &Daemon) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 /// distcc-ng 224; 3.4 allocates whatever ARGC, ARGV and the others announce.
 #[test]
 fn what_is_announced_and_does_not_come_takes_no_memory() {
@@ -322,7 +315,7 @@ fn what_is_announced_and_does_not_come_takes_no_memory() {
         ("a source", with(&request_head(2, &["gcc", "-c", "a.c"]), "DOTI", 1 << 29), true),
         ("a source too long", with(&request_head(2, &["gcc", "-c", "a.c"]), "DOTI", 0xffff_ffff), false),
     ];
-    let before = own_memory(&daemon);
+    let before = daemon.own_memory();
     let mut waiting = Vec::new();
     for (what, bytes, waits) in &announced {
         for _ in 0..16 {
@@ -337,7 +330,7 @@ fn what_is_announced_and_does_not_come_takes_no_memory() {
         }
     }
     daemon.assert_serves();
-    let after = own_memory(&daemon);
+    let after = daemon.own_memory();
     assert!(after < before + (16 << 10), "{before} kB before, {after} kB with {}", waiting.len());
     drop(waiting);
     daemon.assert_unharmed();

@@ -17,7 +17,7 @@ use crate::daemon::patron::Patron;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::sandbox::{Obstacle, TEMPORARY};
 use crate::exit_code::ExitCode;
-use crate::sys::child::{Child, Command, Group, Walls};
+use crate::sys::child::{Child, Command, Group};
 use crate::sys::job_root::JobRoot;
 use crate::sys::open;
 use crate::sys::temp::TempDir;
@@ -162,7 +162,7 @@ impl PlainJob {
             directory: Some(directory),
             stdio: streams.descriptors(),
             group: Group::Own,
-            walls: Some(Walls { restraint: workshop.sandbox.confined(), ruleset: None }),
+            walls: Some(workshop.sandbox.confined()),
         };
         let (child, root) = chamber
             .run(&command)

@@ -25,7 +25,7 @@ use crate::daemon::system_headers::Question;
 use crate::daemon::unpacked;
 use crate::exit_code::ExitCode;
 use crate::protocol::surroundings::{FileTime, Files};
-use crate::sys::child::{Child, Command, Environment, Group, Walls};
+use crate::sys::child::{Child, Command, Environment, Group};
 use crate::sys::exposure::Exposure;
 use crate::sys::job_root::JobRoot;
 use crate::sys::open;
@@ -128,7 +128,7 @@ impl PumpJob {
             directory: Some(&self.directory),
             stdio: streams.descriptors(),
             group: Group::Own,
-            walls: Some(Walls { restraint: workshop.sandbox.confined(), ruleset: None }),
+            walls: Some(workshop.sandbox.confined()),
         };
         let (child, root) = chamber
             .run(&command)

@@ -169,8 +169,8 @@ impl Sandbox {
     }
 
     /// What a program in a chamber is held to.
-    pub fn confined(&self) -> &Restraint {
-        &self.confined
+    pub fn confined(&self) -> Walls<'_> {
+        Walls { restraint: &self.confined, ruleset: None }
     }
 
     /// What a program outside a chamber is held to: it may read what `exposure` shows, and write below `directory`.

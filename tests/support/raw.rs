@@ -120,6 +120,13 @@ impl Daemon {
         Daemon { guard, address }
     }
 
+    /// What it has in memory of its own, in kB: not its program, not files it shares.
+    pub fn own_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     pub fn pid(&self) -> u32 {
         self.guard.id()
     }
