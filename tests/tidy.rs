@@ -67,12 +67,13 @@ const SAFETY_LINES_MAX: usize = 6;
 /// Names of files that say nothing of what is in them.
 const NAMELESS: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc"];
 
-const DAEMON_OPTIONS: &str = "applets/distccd.rs";
+const DAEMON_OPTIONS: &str = "applets/distccd/options.rs";
+const DAEMON_ENVIRONMENT: &str = "applets/distccd/configuration.rs";
 const INCLUDE_SERVER_OPTIONS: &str = "applets/include_server.rs";
 /// The places that read the environment, one for each program, and the pages that describe what is read.
 const ENVIRONMENTS: &[(&str, &str)] = &[
     ("man/distcc.1", "client/settings.rs"),
-    ("man/distccd.1", DAEMON_OPTIONS),
+    ("man/distccd.1", DAEMON_ENVIRONMENT),
     ("man/include_server.1", INCLUDE_SERVER_OPTIONS),
     ("man/pump.1", "pump/settings.rs"),
 ];
