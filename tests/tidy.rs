@@ -18,6 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "monitor",
             "pump",
             "hosts",
+            "toolchain",
             "compiler_args",
             "protocol",
             "checksum",
@@ -27,7 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("client", &["monitor", "mail", "hosts", "compiler_args", "protocol", "exit_code", "log", "sys"]),
-    ("daemon", &["compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
+    ("daemon", &["toolchain", "compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
     ("include_scan", &["compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
     (
         "include_server",
@@ -36,6 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("monitor", &["exit_code", "log", "sys"]),
     ("pump", &["hosts", "exit_code", "log", "sys"]),
     ("hosts", &["protocol", "checksum", "exit_code", "log", "sys"]),
+    ("toolchain", &["exit_code", "log", "sys"]),
     ("compiler_args", &["exit_code"]),
     ("protocol", &["checksum", "exit_code"]),
     ("mail", &["exit_code", "sys"]),
@@ -331,7 +333,7 @@ fn declared_options() -> BTreeSet<String> {
     let mut lines = declaration.lines().map(str::trim);
     while let Some(line) = lines.next() {
         let Some(attribute) = line.strip_prefix("#[argh(") else { continue };
-        let field = lines.next().unwrap().split(':').next().unwrap();
+        let field = lines.next().unwrap().trim_start_matches("pub(super) ").split(':').next().unwrap();
         if attribute.starts_with("positional") {
             continue;
         }

@@ -4,7 +4,12 @@
 //! connection asks for.
 
 pub mod config;
+pub mod log_file;
 pub mod run;
+
+pub mod manager;
+pub mod passed;
+pub mod upkeep;
 
 pub mod client;
 pub mod listeners;
@@ -40,8 +45,9 @@ pub mod vigil;
 pub mod workers;
 
 pub mod access;
+pub mod allow_file;
 pub mod compilers;
-mod natures;
+pub mod policy;
 pub mod refusal;
 
 #[cfg(test)]
