@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::daemon::allowance::Pools;
 use crate::daemon::compilers::{Compilers, Policy};
-use crate::daemon::connection::{Connection, Limits};
+use crate::daemon::connection::{Connection, ConnectionLimits};
 use crate::daemon::exchange::{Context, Event, Next};
 use crate::daemon::exposures::Exposures;
 use crate::daemon::job::{Environments, Workshop};
@@ -20,7 +20,8 @@ use crate::protocol::lzo::Compressor;
 use crate::sys::exposure::Exposure;
 use crate::sys::net;
 
-const LIMITS: Limits = Limits { silence: Duration::from_secs(300), job_lifetime: None, job_memory: None };
+const LIMITS: ConnectionLimits =
+    ConnectionLimits { silence: Duration::from_secs(300), job_lifetime: None, job_memory: None };
 
 /// A client that never stops sending one byte of an argument, some time after the last one.
 struct Trickle {

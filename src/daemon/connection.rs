@@ -34,7 +34,7 @@ const EXCESS_BYTES_MAX: u64 = 64 << 10;
 
 /// The limits a connection is held to.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// DISTCC_IO_TIMEOUT: the longest silence while receiving or sending.
     pub silence: Duration,
     /// `--job-lifetime`: the longest a compiler may run.
@@ -103,7 +103,7 @@ impl Connection {
         peer: String,
         origin: Origin,
         denied: Option<Refusal>,
-        limits: &Limits,
+        limits: &ConnectionLimits,
         now: Instant,
     ) -> Connection {
         let patron = Patron::new(origin);
@@ -400,7 +400,7 @@ impl Connection {
     }
 
     /// Sends what the socket takes.
-    pub fn send(&mut self, to: BorrowedFd<'_>, limits: &Limits, now: Instant) -> Next {
+    pub fn send(&mut self, to: BorrowedFd<'_>, limits: &ConnectionLimits, now: Instant) -> Next {
         let State::Replying { reply, then_drain } = &mut self.state else { return Next::Wait };
         let before = reply.sent();
         match reply.send(to) {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::daemon::connection::Limits;
+use crate::daemon::connection::ConnectionLimits;
 use crate::daemon::job::Workshop;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::staging::{Staged, Work};
@@ -51,7 +51,7 @@ pub struct Context<'a> {
     /// What all jobs share.
     pub workshop: &'a Workshop,
     /// The limits of this server.
-    pub limits: &'a Limits,
+    pub limits: &'a ConnectionLimits,
     /// Memory for compressing small bodies in place.
     pub compressor: &'a mut Compressor,
     /// Now.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::daemon::allowance::{MEMORY_BYTES, Pools};
 use crate::daemon::compilers::{self, Compilers, Policy};
 use crate::daemon::config::{Config, LogTarget, Mode, SandboxMode};
-use crate::daemon::connection::Limits;
+use crate::daemon::connection::ConnectionLimits;
 use crate::daemon::exposures::Exposures;
 use crate::daemon::file_set::UNPACKED_BYTES_MAX;
 use crate::daemon::job::{DIRECTORY_PREFIX, Environments, Workshop};
@@ -226,7 +226,7 @@ fn service(config: &Config, policy: Policy) -> Result<Service, ExitCode> {
     };
     Ok(Service {
         workshop: Arc::new(workshop),
-        limits: Limits {
+        limits: ConnectionLimits {
             silence: config.environment.io_timeout,
             job_lifetime: config.job_lifetime.map(|time| time.min(JOB_LIFETIME_MAX)),
             job_memory: config.job_memory,

@@ -13,7 +13,7 @@ use crate::daemon::refusal::Refusal;
 use crate::exit_code::ExitCode;
 use crate::protocol::limits::OBJECT_BYTES_MAX;
 use crate::sys::child::Walls;
-use crate::sys::confinement::{Chamber, Failure, Limits};
+use crate::sys::confinement::{Chamber, ChamberLimits, Failure};
 use crate::sys::exposure::Exposure;
 use crate::sys::landlock::{self, Place, Ruleset};
 use crate::sys::process;
@@ -164,7 +164,7 @@ impl Sandbox {
         files: u64,
     ) -> Result<Chamber, Obstacle> {
         let made = RESULTS_BYTES_MAX.min(self.job_memory().unwrap_or(u64::MAX));
-        let limits = Limits { bytes: bytes + made, files: files + NEW_FILES_MAX };
+        let limits = ChamberLimits { bytes: bytes + made, files: files + NEW_FILES_MAX };
         Ok(Chamber::open(exposure, limits)?)
     }
 

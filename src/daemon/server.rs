@@ -13,7 +13,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::daemon::access::AccessList;
 use crate::daemon::client::{Client, Watch};
-use crate::daemon::connection::{Connection, Limits};
+use crate::daemon::connection::{Connection, ConnectionLimits};
 use crate::daemon::crowd::{Admission, Crowd};
 use crate::daemon::exchange::{Context, Event, Next};
 use crate::daemon::job::Workshop;
@@ -56,7 +56,7 @@ pub struct Service {
     /// What all jobs share.
     pub workshop: Arc<Workshop>,
     /// What connections are held to.
-    pub limits: Limits,
+    pub limits: ConnectionLimits,
     /// Who may connect.
     pub access: AccessList,
     /// Compilers at once.

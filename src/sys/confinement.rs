@@ -33,14 +33,14 @@ const OVERLAY_WORK: &str = "proc/overlay";
 /// Most mounts of one chamber, where directories have to be shown entry by entry: each costs some microseconds.
 const MOUNTS_MAX: usize = 300;
 /// Bounds of the file system of a chamber that only finds out whether there can be one.
-const PROBE_LIMITS: Limits = Limits { bytes: 1 << 20, files: 1000 };
+const PROBE_LIMITS: ChamberLimits = ChamberLimits { bytes: 1 << 20, files: 1000 };
 
 /// Set when probing found that this machine has no overlays for us.
 static NO_OVERLAYS: AtomicBool = AtomicBool::new(false);
 
 /// Bounds of a job's file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ChamberLimits {
     /// Content of its files, in bytes.
     pub bytes: u64,
     /// Files, directories and links, about thirty of ours among them.
@@ -162,7 +162,7 @@ pub struct Chamber {
 impl Chamber {
     /// Opens a chamber with an empty root, but for /tmp and the places where the exposed parts will appear. The
     /// error is always [`Failure::Unavailable`].
-    pub fn open(exposure: &Exposure, limits: Limits) -> Result<Chamber, Failure> {
+    pub fn open(exposure: &Exposure, limits: ChamberLimits) -> Result<Chamber, Failure> {
         let (inhabitant, root) = Inhabitant::start(limits)?;
         prepare(&root, exposure).map_err(|error| unavailable("prepare the root", &error))?;
         let without_overlays = NO_OVERLAYS.load(Ordering::Relaxed);
@@ -416,7 +416,7 @@ struct Inhabitant {
 
 impl Inhabitant {
     /// Starts it, and waits until it has mounted its root.
-    fn start(limits: Limits) -> Result<(Inhabitant, JobRoot), Failure> {
+    fn start(limits: ChamberLimits) -> Result<(Inhabitant, JobRoot), Failure> {
         let parent = own_pidfd();
         let fd = parent.as_ref().map_or(-1, AsRawFd::as_raw_fd);
         // SAFETY: neither call has preconditions.

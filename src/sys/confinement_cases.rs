@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 
 use crate::exit_code::WaitStatus;
 use crate::sys::child::{Child, Command, Environment, Group, Signal};
-use crate::sys::confinement::{Chamber, Failure, Limits, probe};
+use crate::sys::confinement::{Chamber, ChamberLimits, Failure, probe};
 use crate::sys::exposure::Exposure;
 use crate::sys::job_root::JobRoot;
 use crate::sys::temp::{self, TempDir};
 
-const LIMITS: Limits = Limits { bytes: 16 << 20, files: 1000 };
+const LIMITS: ChamberLimits = ChamberLimits { bytes: 16 << 20, files: 1000 };
 /// Long enough for a busy machine, short enough for a person.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn chamber_with(exposure: &Exposure, limits: Limits) -> Option<Chamber> {
+fn chamber_with(exposure: &Exposure, limits: ChamberLimits) -> Option<Chamber> {
     match Chamber::open(exposure, limits) {
         Ok(chamber) => Some(chamber),
         Err(failure) => {
@@ -416,7 +416,7 @@ fn a_program_ends_with_the_thread_that_started_it() {
 
 #[test]
 fn limits_hold_while_unpacking_and_inside() {
-    let limits = Limits { bytes: 1 << 20, files: 100 };
+    let limits = ChamberLimits { bytes: 1 << 20, files: 100 };
     let Some(chamber) = chamber_with(&Exposure::of_this_machine(), limits) else { return };
     let mut unpacker = chamber.root().unpacker();
     let error = unpacker.create_file(b"/p/big", &vec![b'x'; 2 << 20], None).unwrap_err();
@@ -431,7 +431,7 @@ fn limits_hold_while_unpacking_and_inside() {
     assert!(text.contains("No space left on device") && text.ends_with("1048576\n"), "{text}");
 
     // Not even enough for what is ours.
-    let opened = Chamber::open(&Exposure::of_this_machine(), Limits { bytes: 0, files: 0 });
+    let opened = Chamber::open(&Exposure::of_this_machine(), ChamberLimits { bytes: 0, files: 0 });
     assert!(matches!(opened, Err(Failure::Unavailable(_))), "{opened:?}");
 }
 
