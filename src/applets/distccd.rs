@@ -15,6 +15,8 @@ use crate::log::{self, Level, Sink};
 use crate::log_error;
 use crate::sys::process;
 
+use crate::applets::principal_text;
+use crate::sys::gssapi;
 use configuration::configure;
 use options::{Options, separate_value};
 
@@ -52,6 +54,14 @@ fn parse(argv: &[OsString]) -> Result<Option<Options>, ExitCode> {
     match Options::from_args(&["distccd"], &words) {
         Ok(options) if options.version => {
             say!("{}", version());
+            Ok(None)
+        }
+        Ok(options) if options.show_principal => {
+            if !gssapi::IS_BUILT_IN {
+                log_error!("--show-principal: {}", gssapi::ABSENT);
+                return Err(ExitCode::BadArguments);
+            }
+            say!("{}", principal_text(configuration::principal().as_deref()));
             Ok(None)
         }
         Ok(options) => Ok(Some(options)),

@@ -47,6 +47,11 @@ pub fn run(argv: Vec<OsString>) -> i32 {
     applet(&argv)
 }
 
+/// What `--show-principal` says, in the form of 3.4.
+fn principal_text(principal: Option<&str>) -> String {
+    principal.map_or("Principal\t: Not Set.".into(), |name| format!("Principal is\t: {name}"))
+}
+
 fn basename(program: &OsStr) -> &OsStr {
     Path::new(program).file_name().unwrap_or(program)
 }

@@ -36,7 +36,7 @@ impl Trickle {
     fn new(denied: Option<Refusal>) -> Trickle {
         let now = Instant::now();
         Trickle {
-            connection: Connection::new("peer".into(), Origin::Only, denied, &LIMITS, now),
+            connection: Connection::new("peer".into(), Origin::Only, denied, None, &LIMITS, now),
             workshop: Workshop {
                 compilers: Compilers::new(Policy::Anything, "/bin".into()),
                 temporary: std::env::temp_dir(),
@@ -69,7 +69,7 @@ impl Trickle {
     fn leave(&mut self) -> Connection {
         std::mem::replace(
             &mut self.connection,
-            Connection::new("peer".into(), Origin::Only, None, &LIMITS, self.now),
+            Connection::new("peer".into(), Origin::Only, None, None, &LIMITS, self.now),
         )
     }
 

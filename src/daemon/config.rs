@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::daemon::access::AccessList;
+use crate::daemon::principals::ListKind;
 use crate::log::Level;
+use crate::sys::gssapi::Name;
 
 /// Default of `--port`.
 pub const PORT_DEFAULT: u16 = 3632;
@@ -76,6 +78,15 @@ impl SandboxMode {
     }
 }
 
+/// How clients must say who they are (`--auth`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthenticationConfig {
+    /// DISTCCD_PRINCIPAL: the server's own principal.
+    pub principal: Name,
+    /// `--whitelist` or `--blacklist`.
+    pub list: Option<(ListKind, PathBuf)>,
+}
+
 /// The daemon's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -83,6 +94,8 @@ pub struct Config {
     pub mode: Mode,
     /// Who may.
     pub access: AccessList,
+    /// `--auth`.
+    pub authentication: Option<AuthenticationConfig>,
     /// Compilers at once.
     pub jobs: usize,
     /// `--job-lifetime`.

@@ -5,14 +5,20 @@
 //!      \____________ a refusal _________________________________________________/    \-> Draining -> closed
 //! ```
 //!
+//! Where clients must say who they are (`--auth`), Authenticating comes first.
+//!
 //! Never touches a socket: the server feeds it events and does what it asks for. See "The daemon's loop" in
 //! docs/design-notes.md.
 
+mod authenticating;
+
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::daemon::allowance::Share;
+use crate::daemon::authentication::{Authentication, Handshake};
 use crate::daemon::deadline::{Phase, Transfer};
 use crate::daemon::exchange::{Context, Event, Next};
 use crate::daemon::job::{Job, Remains, RunningJob};
@@ -61,6 +67,8 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum State {
+    /// The client says who it is.
+    Authenticating(Box<Handshake>),
     /// `compares` while the headers that the job needs are being looked at.
     Receiving {
         receiving: Box<Receiving>,
@@ -98,21 +106,31 @@ enum Cut {
 }
 
 impl Connection {
-    /// A connection that was just made. `denied` answers whatever it asks.
+    /// A connection that was just made. `denied` answers whatever it asks; else it must authenticate, if that is asked for.
     pub fn new(
         peer: String,
         origin: Origin,
         denied: Option<Refusal>,
+        authentication: Option<&Arc<Authentication>>,
         limits: &ConnectionLimits,
         now: Instant,
     ) -> Connection {
         let patron = Patron::new(origin);
-        let phase = if denied.is_some() { Phase::Unwanted } else { Phase::Head };
-        let receiving = Box::new(Receiving::new(patron.clone(), denied));
+        let (phase, state) = match (denied, authentication) {
+            (None, Some(authentication)) => {
+                let handshake = Box::new(Handshake::new(Arc::clone(authentication)));
+                (Phase::Handshake, State::Authenticating(handshake))
+            }
+            (denied, _) => {
+                let phase = if denied.is_some() { Phase::Unwanted } else { Phase::Head };
+                let receiving = Box::new(Receiving::new(patron.clone(), denied));
+                (phase, State::Receiving { receiving, compares: false })
+            }
+        };
         Connection {
             peer,
             version: Version::PLAIN,
-            state: State::Receiving { receiving, compares: false },
+            state,
             began: now,
             transfer: Transfer::begin(phase, limits.silence, now),
             received: 0,
@@ -131,6 +149,7 @@ impl Connection {
     /// Handles one event and says what is to be done.
     pub fn on_event(&mut self, event: Event<'_>, context: &mut Context<'_>) -> Next {
         match (std::mem::replace(&mut self.state, State::Closed), event) {
+            (State::Authenticating(handshake), event) => self.authenticate(handshake, event, context),
             (State::Receiving { receiving, compares }, Event::Bytes(bytes)) => {
                 self.receive(receiving, compares, bytes, context)
             }
@@ -401,6 +420,11 @@ impl Connection {
 
     /// Sends what the socket takes.
     pub fn send(&mut self, to: BorrowedFd<'_>, limits: &ConnectionLimits, now: Instant) -> Next {
+        if matches!(self.state, State::Authenticating(_))
+            && let State::Authenticating(handshake) = std::mem::replace(&mut self.state, State::Closed)
+        {
+            return self.send_handshake(handshake, to, limits, now);
+        }
         let State::Replying { reply, then_drain } = &mut self.state else { return Next::Wait };
         let before = reply.sent();
         match reply.send(to) {
@@ -475,9 +499,10 @@ impl Connection {
     /// When this connection must be looked at even if nothing happens; never, while it waits for its compiler.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Receiving { .. } | State::Replying { .. } | State::Draining { .. } => {
-                Some(self.transfer.deadline())
-            }
+            State::Authenticating(_)
+            | State::Receiving { .. }
+            | State::Replying { .. }
+            | State::Draining { .. } => Some(self.transfer.deadline()),
             State::Compiling { cut_short: None, vigil, .. } => Some(vigil.look_at()),
             _ => None,
         }

@@ -40,8 +40,10 @@ pub mod vigil;
 pub mod workers;
 
 pub mod access;
+pub mod authentication;
 pub mod compilers;
 mod natures;
+pub mod principals;
 pub mod refusal;
 
 #[cfg(test)]

@@ -13,12 +13,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::daemon::allowance::{MEMORY_BYTES, Pools};
+use crate::daemon::authentication::Authentication;
 use crate::daemon::compilers::{self, Compilers, Policy};
-use crate::daemon::config::{Config, LogTarget, Mode, SandboxMode};
+use crate::daemon::config::{AuthenticationConfig, Config, LogTarget, Mode, SandboxMode};
 use crate::daemon::connection::ConnectionLimits;
 use crate::daemon::exposures::Exposures;
 use crate::daemon::file_set::UNPACKED_BYTES_MAX;
 use crate::daemon::job::{DIRECTORY_PREFIX, Environments, Workshop};
+use crate::daemon::principals::Principals;
 use crate::daemon::sandbox::{Allotment, Sandbox};
 use crate::daemon::server::{Ended, Server, Service, bound_address};
 use crate::daemon::surroundings::{self, Kept};
@@ -29,6 +31,7 @@ use crate::log::{self, Level, Sink};
 use crate::sys::child::Environment;
 use crate::sys::confinement;
 use crate::sys::exposure::Exposure;
+use crate::sys::gssapi::Credential;
 use crate::sys::process::{self, Fork, User};
 use crate::sys::withdrawal::{Withdrawn, withdraw};
 use crate::sys::{net, signal, temp};
@@ -78,11 +81,13 @@ pub fn run(config: Config) -> Result<Option<i32>, ExitCode> {
     if abandoned > 0 {
         log_notice!("removed the directories of {abandoned} jobs of a daemon that was killed");
     }
+    let authentication =
+        config.authentication.as_ref().map(|wanted| authentication(wanted, &config)).transpose()?;
     let policy = compiler_policy(&config)?;
     match config.mode.clone() {
         Mode::Inetd => {
             open_log(&config);
-            serve_one(&config, policy)
+            serve_one(&config, policy, authentication)
         }
         Mode::Standalone { addresses, port, detach } => {
             let listeners = listen(&config, &addresses, port)?;
@@ -102,7 +107,7 @@ pub fn run(config: Config) -> Result<Option<i32>, ExitCode> {
                 process::lead_group();
             }
             let _pid_file = config.pid_file.as_deref().map(PidFile::guard);
-            serve(&config, policy, listeners)
+            serve(&config, policy, authentication, listeners)
         }
     }
 }
@@ -133,6 +138,25 @@ fn drop_privileges(config: &Config) -> Result<(), ExitCode> {
         log_error!("become user {}: {error}", user.name);
         ExitCode::SetuidFailed
     })
+}
+
+/// Gets the keys of the server's principal, while there is a network and somebody to read that it failed.
+fn authentication(wanted: &AuthenticationConfig, config: &Config) -> Result<Arc<Authentication>, ExitCode> {
+    let failed = |why: &dyn std::fmt::Display| {
+        log_error!("--auth: {why}");
+        ExitCode::GssapiFailed
+    };
+    let list = wanted.list.as_ref().map(|(kind, file)| Principals::read(*kind, file));
+    let list = list.transpose().map_err(|why| failed(&why))?;
+    if config.sandbox == SandboxMode::Off {
+        log_warning!(
+            "--auth: with --sandbox=off, the compilers that clients start can read the keys of this server"
+        );
+    }
+    Credential::to_accept(&wanted.principal, &config.environment.temporary)
+        .and_then(|credential| Authentication::new(credential, list))
+        .map(Arc::new)
+        .map_err(|why| failed(&why))
 }
 
 fn open_log(config: &Config) {
@@ -201,7 +225,11 @@ fn compiler_policy(config: &Config) -> Result<Policy, ExitCode> {
     Ok(Policy::Masqueraded(directories))
 }
 
-fn service(config: &Config, policy: Policy) -> Result<Service, ExitCode> {
+fn service(
+    config: &Config,
+    policy: Policy,
+    authentication: Option<Arc<Authentication>>,
+) -> Result<Service, ExitCode> {
     let mut environment = Environment::inherited();
     environment.set("PATH", &config.environment.search_path);
     environment.set("_DISTCC_SAFEGUARD", "1".as_ref());
@@ -232,6 +260,7 @@ fn service(config: &Config, policy: Policy) -> Result<Service, ExitCode> {
             job_memory: config.job_memory,
         },
         access: config.access.clone(),
+        authentication,
         jobs: config.jobs,
         connections: config.connections,
         connections_each: config.connections_each,
@@ -319,8 +348,13 @@ fn enter_namespaces(config: &Config, exposure: &Exposure) -> Result<(), String> 
     Ok(())
 }
 
-fn new_server(config: &Config, policy: Policy) -> Result<Server, ExitCode> {
-    let server = Server::new(service(config, policy)?).map_err(could_not("set up the event loop"))?;
+fn new_server(
+    config: &Config,
+    policy: Policy,
+    authentication: Option<Arc<Authentication>>,
+) -> Result<Server, ExitCode> {
+    let server =
+        Server::new(service(config, policy, authentication)?).map_err(could_not("set up the event loop"))?;
     // Only now: a fork would lose the alarm, and the server takes it for a signal to stop.
     if let Some(seconds) = config.lifetime {
         process::set_alarm(seconds);
@@ -328,8 +362,12 @@ fn new_server(config: &Config, policy: Policy) -> Result<Server, ExitCode> {
     Ok(server)
 }
 
-fn serve_one(config: &Config, policy: Policy) -> Result<Option<i32>, ExitCode> {
-    let mut server = new_server(config, policy)?;
+fn serve_one(
+    config: &Config,
+    policy: Policy,
+    authentication: Option<Arc<Authentication>>,
+) -> Result<Option<i32>, ExitCode> {
+    let mut server = new_server(config, policy, authentication)?;
     let streams =
         process::duplicate_descriptor(0).and_then(|reader| Ok((reader, process::duplicate_descriptor(1)?)));
     let (reader, writer) = streams.map_err(could_not("take over standard input and output"))?;
@@ -338,8 +376,13 @@ fn serve_one(config: &Config, policy: Policy) -> Result<Option<i32>, ExitCode> {
     finish(server)
 }
 
-fn serve(config: &Config, policy: Policy, listeners: Vec<TcpListener>) -> Result<Option<i32>, ExitCode> {
-    let mut server = new_server(config, policy)?;
+fn serve(
+    config: &Config,
+    policy: Policy,
+    authentication: Option<Arc<Authentication>>,
+    listeners: Vec<TcpListener>,
+) -> Result<Option<i32>, ExitCode> {
+    let mut server = new_server(config, policy, authentication)?;
     for listener in listeners {
         log_notice!("listening on {}", bound_address(&listener));
         server.listen(listener).map_err(could_not("watch the listening socket"))?;

@@ -12,6 +12,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::daemon::access::AccessList;
+use crate::daemon::authentication::Authentication;
 use crate::daemon::client::{Client, Watch};
 use crate::daemon::connection::{Connection, ConnectionLimits};
 use crate::daemon::crowd::{Admission, Crowd};
@@ -59,6 +60,8 @@ pub struct Service {
     pub limits: ConnectionLimits,
     /// Who may connect.
     pub access: AccessList,
+    /// How clients say who they are, where they must.
+    pub authentication: Option<Arc<Authentication>>,
     /// Compilers at once.
     pub jobs: usize,
     /// `--connections`, if given.
@@ -154,7 +157,8 @@ impl Server {
         let origin = Origin::Only;
         net::set_nonblocking(reader.as_fd())?;
         net::set_nonblocking(writer.as_fd())?;
-        let connection = Connection::new(peer, origin, denied, &self.service.limits, now);
+        let authentication = self.service.authentication.as_ref();
+        let connection = Connection::new(peer, origin, denied, authentication, &self.service.limits, now);
         let Admission::Welcome(seat) = self.crowd.enter(origin) else {
             unreachable!("BUG: there is no room for the first client")
         };
@@ -244,7 +248,8 @@ impl Server {
                 }
             };
             let now = Instant::now();
-            let connection = Connection::new(peer_name(address), origin, denied, &self.service.limits, now);
+            let (peer, authentication) = (peer_name(address), self.service.authentication.as_ref());
+            let connection = Connection::new(peer, origin, denied, authentication, &self.service.limits, now);
             let id = self.add_client(Client::new(connection, seat, stream.into(), None));
             self.read_from(id);
         }

@@ -43,6 +43,8 @@ impl Token {
     pub const ANSW: Token = Token(*b"ANSW");
     /// From it: why there is none.
     pub const WHYN: Token = Token(*b"WHYN");
+    /// Handshake, either way: one token of GSS-API.
+    pub const TLEN: Token = Token(*b"TLEN");
     /// Response: the request's version again.
     pub const DONE: Token = Token(*b"DONE");
     /// Response: the compiler's wait status.

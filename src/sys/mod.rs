@@ -29,6 +29,7 @@ pub mod withdrawal;
 #[cfg(test)]
 mod seccomp_cases;
 
+pub mod gssapi;
 pub mod net;
 pub mod open;
 pub mod resolve;

@@ -33,8 +33,10 @@ pub fn addresses(host: &str, port: u16, deadline: Instant) -> io::Result<Vec<Soc
         return Ok(vec![address]);
     }
     let services = fs::read_to_string(SERVICES_FILE).unwrap_or_default();
-    let answer =
-        if needs_no_plugin(&services) { ask_in_copy(host, deadline)? } else { ask_getent(host, deadline)? };
+    let answer = match needs_no_plugin(&services) {
+        true => ask_in_copy(host, deadline)?,
+        false => ask_getent("ahosts", host, deadline)?,
+    };
     // The first word of a line is an address; getent repeats each for every kind of socket.
     let mut found = Vec::new();
     for word in answer.lines().filter_map(|line| line.split_whitespace().next()) {
@@ -69,12 +71,26 @@ fn needs_no_plugin(services: &str) -> bool {
     })
 }
 
-fn ask_getent(host: &str, deadline: Instant) -> io::Result<String> {
+/// The full name of a host: what the machine's name services call a name, or an address in numbers. Whoever answers for
+/// those services decides, and need not be honest.
+pub fn canonical_name(host: &str, deadline: Instant) -> io::Result<String> {
+    // Of an address, `hosts` prints the name; of a name, `ahosts` prints the full one behind its first address.
+    let (database, column) = match host.parse::<IpAddr>() {
+        Ok(_) => ("hosts", 1),
+        Err(_) => ("ahosts", 2),
+    };
+    let answer = ask_getent(database, host, deadline)?;
+    let name = answer.lines().next().and_then(|line| line.split_whitespace().nth(column));
+    name.map(str::to_owned)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name services do not know it"))
+}
+
+fn ask_getent(database: &str, host: &str, deadline: Instant) -> io::Result<String> {
     let program = candidates("getent".as_ref(), GETENT_PATH.as_ref()).next().ok_or_else(|| {
         io::Error::new(io::ErrorKind::NotFound, "getent, which resolves names here, is not installed")
     })?;
     let (mut reader, writer) = pipe()?;
-    let argv = ["getent", "ahosts", "--", host].map(Into::into);
+    let argv = ["getent", database, "--", host].map(Into::into);
     let null = File::open("/dev/null")?;
     let child = Command {
         program: &program,
@@ -192,11 +208,24 @@ mod tests {
     }
 
     #[test]
+    fn full_names_are_asked_for() {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        for host in ["localhost", "127.0.0.1"] {
+            assert_eq!(
+                canonical_name(host, deadline).unwrap().split('.').next(),
+                Some("localhost"),
+                "{host}"
+            );
+        }
+        assert!(canonical_name("no-such-host.invalid", deadline).is_err());
+    }
+
+    #[test]
     fn getent_knows_the_same_names() {
         let deadline = Instant::now() + Duration::from_secs(10);
-        assert!(ask_getent("localhost", deadline).unwrap().contains("STREAM"));
-        assert_eq!(ask_getent("no-such-host.invalid", deadline).unwrap(), "");
-        assert_eq!(ask_getent("--help", deadline).unwrap(), "");
+        assert!(ask_getent("ahosts", "localhost", deadline).unwrap().contains("STREAM"));
+        assert_eq!(ask_getent("ahosts", "no-such-host.invalid", deadline).unwrap(), "");
+        assert_eq!(ask_getent("ahosts", "--help", deadline).unwrap(), "");
     }
 
     #[test]
