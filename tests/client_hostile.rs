@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use distcc::protocol::lzo;
 use pump::{FakeIncludeServer, FakeServer, Language, Says, reply};
-use raw::{body, bomb, is_root};
+use raw::{body, bomb};
 use support::{Run, Sandbox, tree_of, wait_until};
 
 /// A user who is neither root nor an honest one.

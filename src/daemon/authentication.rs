@@ -10,6 +10,9 @@ use crate::protocol::handshake::{DENIED, GRANTED, NOTICE, TokenDecoder, encode_t
 use crate::protocol::peer_text::one_line;
 use crate::sys::gssapi::{Acceptor, Credential, GssError, Step};
 
+/// The first byte of a request (DIST).
+const REQUEST_FIRST: u8 = b'D';
+
 /// How this server authenticates its clients; one for all.
 #[derive(Debug)]
 pub struct Authentication {
@@ -42,6 +45,8 @@ pub enum Turn {
     Send,
     /// Ask the library, and report what it says.
     Ask(Question),
+    /// The client asks without saying who it is, in the protocol's own language: tell it in that.
+    Unwilling,
     /// Send [`Handshake::unsent`] and the reason, then end the connection.
     Deny(String),
     /// End the connection; there is nothing to be said. The reason is for the log.
@@ -107,8 +112,9 @@ impl Handshake {
                     self.due = Due::Token(Acceptor::new(Arc::clone(&self.authentication.credential)));
                     turn = Turn::Send;
                 }
+                Due::Notice if *first == REQUEST_FIRST => return Turn::Unwilling,
                 Due::Notice => {
-                    let expected = "* (this server has --auth, and the host list must say ,auth)";
+                    let expected = "the beginning of a handshake";
                     return fail(&ProtocolError::UnexpectedByte { expected, found: *first });
                 }
                 Due::Token(acceptor) => match self.decoder.take(bytes) {

@@ -30,6 +30,7 @@ use crate::daemon::staging::{Staged, Work};
 use crate::daemon::summary::Summary;
 use crate::daemon::vigil::{Overrun, Vigil};
 use crate::exit_code::{ExitCode, WaitStatus};
+use crate::protocol::handshake::NOTICE;
 use crate::protocol::{ProtocolError, Version};
 use crate::{log_debug, log_info, log_warning};
 
@@ -470,7 +471,13 @@ impl Connection {
     /// The client's bytes are no request. Before the version is known there is no language to answer in.
     fn malformed(&mut self, receiving: &Receiving, error: &ProtocolError, context: &mut Context<'_>) -> Next {
         if receiving.at_start() {
-            log_warning!("{} does not speak distcc's protocol: {error}", self.peer);
+            let hint = match error {
+                ProtocolError::UnexpectedToken { found, .. } if found.first() == Some(&NOTICE) => {
+                    " (it wants to authenticate, and this server has no --auth)"
+                }
+                _ => "",
+            };
+            log_warning!("{} does not speak distcc's protocol: {error}{hint}", self.peer);
             self.summarise("REJ_BAD_REQ", error.exit_code().number());
             return self.close();
         }

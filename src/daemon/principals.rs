@@ -58,7 +58,7 @@ impl Principals {
     /// realm's administrator chooses who is called what over there.
     pub fn judge(&self, principal: &str, own: Option<&str>) -> Result<(), String> {
         let (name, realm) = split_realm(principal);
-        let is_named = self.names.contains(principal)
+        let is_named = realm.is_some() && self.names.contains(principal)
             || self.names.contains(name) && (self.kind == ListKind::Black || realm == own);
         match (self.kind, is_named) {
             (ListKind::White, true) | (ListKind::Black, false) => Ok(()),

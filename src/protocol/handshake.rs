@@ -113,7 +113,7 @@ mod tests {
             (b"TLEN00010001", "bytes of a token: 65537 is beyond the limit of 65536"),
             (b"TLENffffffff", "4294967295 is beyond"),
             (b"TLEN0000000g", "bad number"),
-            (b"DIST00000001", "expected token TLEN but got \"DIST"),
+            (b"DIST00000001", "expected token TLEN but got \"D"),
             (&many, "tokens of a handshake: 9 is beyond the limit of 8"),
         ] {
             for piece in [1, 5, 100] {

@@ -9,7 +9,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -198,10 +198,6 @@ pub fn is_alive(pid: u32) -> bool {
 #[track_caller]
 pub fn wait_for_end(pid: u32) {
     wait_until(&format!("the end of process {pid}"), || !is_alive(pid));
-}
-
-pub fn is_root() -> bool {
-    fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
 pub fn text(bytes: &[u8]) -> String {

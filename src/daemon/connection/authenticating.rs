@@ -9,11 +9,16 @@ use crate::daemon::authentication::{Handshake, Turn};
 use crate::daemon::deadline::{Phase, Transfer};
 use crate::daemon::exchange::{Context, Event, Next};
 use crate::daemon::receiving::Receiving;
+use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::Reply;
 use crate::daemon::staging::{Staged, Work};
 use crate::exit_code::ExitCode;
 use crate::sys::net;
 use crate::{log_error, log_info};
+
+/// What clients are told that ask for a compile as if this were any server.
+const UNWILLING: &str = "this server wants to know who its clients are (distccd --auth); write ,auth behind it in the host \
+                         list, which takes a distcc with GSS-API and a Kerberos ticket (kinit)";
 
 impl Connection {
     /// Handles one event of the handshake.
@@ -26,7 +31,14 @@ impl Connection {
         let turn = match event {
             Event::Bytes(bytes) => {
                 self.transfer.progress(bytes.len() as u64, context.now);
-                handshake.take(bytes)
+                match handshake.take(bytes) {
+                    Turn::Unwilling => {
+                        let refusal = Refusal::new(ExitCode::AccessDenied, UNWILLING);
+                        let receiving = Box::new(Receiving::new(self.patron.clone(), Some(refusal)));
+                        return self.receive(receiving, false, bytes, context);
+                    }
+                    turn => turn,
+                }
             }
             Event::Staged(Staged::Authenticated(answer)) => handshake.answered(*answer),
             Event::HungUp => Turn::Fail(format!("it left before {} came", handshake.expecting())),
@@ -38,7 +50,7 @@ impl Connection {
             Err(shortage) => Turn::Fail(shortage.to_string()),
         };
         let next = match turn {
-            Turn::Wait => Next::Wait,
+            Turn::Wait | Turn::Unwilling => Next::Wait,
             Turn::Send => Next::Send,
             Turn::Ask(question) => Next::Stage(Work::Authenticate(Box::new(question))),
             Turn::Deny(reason) => {
