@@ -331,7 +331,7 @@ fn declared_options() -> BTreeSet<String> {
     let mut lines = declaration.lines().map(str::trim);
     while let Some(line) = lines.next() {
         let Some(attribute) = line.strip_prefix("#[argh(") else { continue };
-        let field = lines.next().unwrap().split(':').next().unwrap();
+        let field = lines.next().unwrap().split(':').next().unwrap().trim_start_matches("pub(super) ");
         if attribute.starts_with("positional") {
             continue;
         }
