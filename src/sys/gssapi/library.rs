@@ -26,6 +26,7 @@ struct Oid {
 
 type Handle = *mut c_void;
 
+// SAFETY: signatures and statics are those of RFC 2744, appendix A, and of MIT's gssapi.h.
 #[link(name = "gssapi_krb5")]
 unsafe extern "C" {
     static GSS_C_NT_USER_NAME: *mut Oid;
