@@ -93,7 +93,12 @@ impl Work {
                 let exposure = workshop.exposures.of(&question.program);
                 Staged::Compared(workshop.system_headers.compare(question, &exposure))
             }
-            Work::Launch(job) => Staged::Launched(Box::new(job.launch(workshop, &mut tools.buffers))),
+            Work::Launch(job) => {
+                let launched = job.launch(workshop, &mut tools.buffers);
+                // A job that was refused may have had the largest files.
+                tools.buffers.shrink();
+                Staged::Launched(Box::new(launched))
+            }
             Work::Pack { version, status, output } => {
                 Staged::Packed(Reply::finished(version, status, output, &mut tools.compressor))
             }
