@@ -474,7 +474,7 @@ impl Inhabitant {
 
     /// The root it has mounted.
     fn root(&self) -> io::Result<JobRoot> {
-        let path = format!("/proc/{}/root/{}", self.pid, PROC.to_string_lossy());
+        let path = format!("/proc/{}/root{}", self.pid, PROC.to_string_lossy());
         let flags = libc::O_PATH | libc::O_DIRECTORY;
         let root = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
         Ok(JobRoot::of_descriptor(root.into()))
