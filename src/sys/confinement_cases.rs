@@ -443,7 +443,7 @@ fn a_child_killed_at_any_moment_leaves_no_descriptor() {
     while !left_by_children().is_empty() && Instant::now() < give_up {
         thread::sleep(Duration::from_millis(1));
     }
-    assert_eq!(left_by_children(), [PathBuf::new(); 0]);
+    assert_eq!(left_by_children(), Vec::<PathBuf>::new());
 }
 
 #[test]

@@ -2,12 +2,12 @@
 //!
 //! Knows mallopt(3) of glibc; other C libraries are left as they are.
 
-/// What is allocated by itself, outside the heap, and given back when it is freed: pieces of at least so many bytes. It is
-/// glibc's own first choice, which said aloud stays one: else it doubles its mind with each large piece that is freed, up
-/// to 32 MiB, and keeps as much again.
-const LARGE_BYTES: libc::c_int = 128 << 10;
-/// Free memory at the end of the heap that is kept for the next piece, in bytes.
-const KEPT_BYTES: libc::c_int = 128 << 10;
+/// What is allocated by itself, outside the heap, and given back when it is freed: pieces of at least so many bytes, more
+/// than all files of a usual job. Said aloud it stays so: else glibc begins with 128 KiB, takes each larger piece that is
+/// freed for the new measure, up to 32 MiB, and keeps twice as much.
+const LARGE_BYTES: libc::c_int = 1 << 20;
+/// Free memory at the end of the heap that is kept for the next pieces, in bytes.
+const KEPT_BYTES: libc::c_int = 2 << 20;
 /// Heaps. What a thread leaves free in a heap of its own, no other thread uses; those of a server spend their time in
 /// system calls, and do not stand in each other's way.
 const HEAPS_MAX: libc::c_int = 1;
