@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use crate::daemon::allowance::Share;
 use crate::daemon::authentication::{Authentication, Handshake};
 use crate::daemon::deadline::{Phase, Transfer};
+use crate::daemon::excess::Excess;
 use crate::daemon::exchange::{Context, Event, Next};
 use crate::daemon::job::{Job, Remains, RunningJob};
 use crate::daemon::patron::{Origin, Patron};
@@ -36,8 +37,6 @@ use crate::{log_debug, log_info, log_warning};
 
 /// How much of what a refused client still sends is read, in bytes.
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
-/// Bytes a client may send after its request before it counts as broken; 3.4's server eats them, too.
-const EXCESS_BYTES_MAX: u64 = 64 << 10;
 
 /// The limits a connection is held to.
 #[derive(Clone, Copy, Debug)]
@@ -81,13 +80,13 @@ enum State {
     Waiting(Job),
     Launching {
         cut_short: Option<Cut>,
-        excess: u64,
+        excess: Excess,
     },
     Compiling {
         running: Box<RunningJob>,
         vigil: Vigil,
         cut_short: Option<Cut>,
-        excess: u64,
+        excess: Excess,
     },
     Replying {
         reply: Reply,
@@ -179,16 +178,15 @@ impl Connection {
             (State::Staging, Event::Staged(Staged::Unpacked(job))) => self.ready(job, context),
             (State::Staging, Event::Staged(Staged::Packed(reply))) => self.packed(reply, context),
             (State::Waiting(job), Event::Slot) => {
-                self.state = State::Launching { cut_short: None, excess: 0 };
+                self.state = State::Launching { cut_short: None, excess: Excess::default() };
                 Next::Stage(Work::Launch(job))
             }
             (State::Waiting(_), Event::NoSlot(refusal)) => self.refuse(refusal, false, context),
             (State::Launching { cut_short, excess }, Event::Staged(Staged::Launched(result))) => {
                 self.launched(*result, cut_short, excess, context)
             }
-            (State::Launching { cut_short: None, excess }, event @ (Event::HungUp | Event::Bytes(_))) => {
-                let excess = excess + if let Event::Bytes(bytes) = event { bytes.len() as u64 } else { 0 };
-                let has_left = matches!(event, Event::HungUp) || excess > EXCESS_BYTES_MAX;
+            (State::Launching { cut_short: None, mut excess }, event @ (Event::HungUp | Event::Bytes(_))) => {
+                let has_left = excess.is_the_end(&event);
                 let cut_short = has_left.then_some(Cut::Disconnected);
                 if has_left {
                     // It is on a thread: it comes to an end soon, and its compiler as soon as that is known.
@@ -210,13 +208,11 @@ impl Connection {
             }
             (State::Replying { .. }, Event::HungUp | Event::TimeOut) => {
                 log_info!("{} went away before its reply was sent", self.peer);
-                self.summarise("CLI_DISCONN", ExitCode::IoError.number());
-                self.close()
+                self.gone()
             }
             (State::Staging | State::Comparing(_) | State::Waiting(_), Event::HungUp) => {
                 log_info!("{} went away before its job was started", self.peer);
-                self.summarise("CLI_DISCONN", ExitCode::IoError.number());
-                self.close()
+                self.gone()
             }
             (State::Draining { .. }, Event::HungUp | Event::TimeOut) => self.close(),
             // Bytes nobody asked for while the job is under way; the end of a compiler that was cut short.
@@ -307,7 +303,7 @@ impl Connection {
         &mut self,
         result: Result<RunningJob, Refusal>,
         cut_short: Option<Cut>,
-        excess: u64,
+        excess: Excess,
         context: &mut Context<'_>,
     ) -> Next {
         match (result, cut_short) {
@@ -322,10 +318,7 @@ impl Connection {
                 Next::Running(pid)
             }
             (Err(refusal), None) => self.refuse(refusal, false, context),
-            (Err(_), Some(_)) => {
-                self.summarise("CLI_DISCONN", ExitCode::IoError.number());
-                self.close()
-            }
+            (Err(_), Some(_)) => self.gone(),
         }
     }
 
@@ -334,17 +327,15 @@ impl Connection {
         &mut self,
         running: Box<RunningJob>,
         mut vigil: Vigil,
-        mut excess: u64,
+        mut excess: Excess,
         event: Event<'_>,
         context: &Context<'_>,
     ) -> Next {
         if let Event::Bytes(bytes) = &event {
-            excess += bytes.len() as u64;
             log_debug!("{} sent {} bytes after its request", self.peer, bytes.len());
         }
         let cut_short = match event {
-            Event::HungUp => Some(Cut::Disconnected),
-            Event::Bytes(_) if excess > EXCESS_BYTES_MAX => Some(Cut::Disconnected),
+            event if excess.is_the_end(&event) => Some(Cut::Disconnected),
             Event::TimeOut => vigil.look(&running, context.limits, context.now).map(Cut::Overrun),
             _ => None,
         };
@@ -376,8 +367,7 @@ impl Connection {
         self.remains = Some(remains);
         let status = match &cut_short {
             Some(Cut::Disconnected) => {
-                self.summarise("CLI_DISCONN", ExitCode::IoError.number());
-                return self.close();
+                return self.gone();
             }
             Some(Cut::Overrun(overrun)) => WaitStatus::exited(overrun.code as u8),
             None => status,
@@ -441,8 +431,7 @@ impl Connection {
             Ok(Sent::Everything) => self.close(),
             Err(error) => {
                 log_info!("send the reply to {}: {error}", self.peer);
-                self.summarise("CLI_DISCONN", ExitCode::IoError.number());
-                self.close()
+                self.gone()
             }
         }
     }
@@ -490,6 +479,12 @@ impl Connection {
         log_info!("the connection to {} ended before {what} was received", self.peer);
         let code = if nothing_came { ExitCode::Truncated } else { ExitCode::IoError };
         self.summarise(if nothing_came { "OTHER" } else { "CLI_DISCONN" }, code.number());
+        self.close()
+    }
+
+    /// The client left before it had its reply.
+    fn gone(&mut self) -> Next {
+        self.summarise("CLI_DISCONN", ExitCode::IoError.number());
         self.close()
     }
 

@@ -13,6 +13,7 @@ pub mod server;
 pub mod connection;
 pub mod crowd;
 pub mod deadline;
+pub mod excess;
 pub mod exchange;
 pub mod receiving;
 

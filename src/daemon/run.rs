@@ -34,7 +34,7 @@ use crate::sys::exposure::Exposure;
 use crate::sys::gssapi::Credential;
 use crate::sys::process::{self, Fork, User};
 use crate::sys::withdrawal::{Withdrawn, withdraw};
-use crate::sys::{net, signal, temp};
+use crate::sys::{heap, net, signal, temp};
 use crate::{log_error, log_info, log_notice, log_warning};
 
 /// Users tried, in order, when root starts the daemon without `--user`: upstream's name, Debian's, anybody's.
@@ -59,6 +59,7 @@ static LOG_FILE: OnceLock<PathBuf> = OnceLock::new();
 
 /// Serves until told to stop. `Ok(signal)` is the signal it ended for, to be passed on to whoever waits for it.
 pub fn run(config: Config) -> Result<Option<i32>, ExitCode> {
+    heap::return_what_is_freed();
     process::keep_new_files_from_writers();
     if config.nice != 0
         && let Err(error) = process::be_nice(config.nice)

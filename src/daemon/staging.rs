@@ -99,7 +99,12 @@ impl Work {
                 Staged::Compared(workshop.system_headers.compare(question, &exposure))
             }
             Work::Authenticate(question) => Staged::Authenticated(Box::new(question.answer())),
-            Work::Launch(job) => Staged::Launched(Box::new(job.launch(workshop, &mut tools.buffers))),
+            Work::Launch(job) => {
+                let launched = job.launch(workshop, &mut tools.buffers);
+                // A job that was refused may have had the largest files.
+                tools.buffers.shrink();
+                Staged::Launched(Box::new(launched))
+            }
             Work::Pack { version, status, output } => {
                 Staged::Packed(Reply::finished(version, status, output, &mut tools.compressor))
             }

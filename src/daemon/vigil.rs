@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::daemon::connection::ConnectionLimits;
 use crate::daemon::job::RunningJob;
+use crate::daemon::sandbox::TASKS_MAX;
 use crate::exit_code::ExitCode;
 use crate::protocol::limits::MESSAGES_BYTES_MAX;
 use crate::sys::process_tree::{self, Usage};
@@ -14,8 +15,8 @@ use crate::sys::process_tree::{self, Usage};
 /// How long a compiler runs before it is looked at, and how long it runs between two looks: a tenth of a millisecond
 /// each, for a driver with its compiler and assembler.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Processes of one job: a driver, a compiler and an assembler, and what a wrapper or two may add.
-const PROCESSES_MAX: usize = 64;
+/// Processes of one job: half of the tasks that the kernel allows it, without a word to the client.
+const PROCESSES_MAX: usize = TASKS_MAX as usize / 2;
 
 /// Why a compiler is ended before its time.
 #[derive(Clone, Debug, PartialEq, Eq)]

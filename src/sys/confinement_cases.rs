@@ -414,6 +414,38 @@ fn a_program_ends_with_the_thread_that_started_it() {
     assert!(ended(reader), "a grandchild lives on");
 }
 
+/// Descriptors of this process that are there only while a chamber is opened.
+fn left_by_children() -> Vec<PathBuf> {
+    let descriptors = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let targets = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+    let names = ["setgroups", "gid_map", "uid_map", "max_user_namespaces"];
+    targets.filter(|target| names.iter().any(|name| target.ends_with(name))).collect()
+}
+
+#[test]
+fn a_child_killed_at_any_moment_leaves_no_descriptor() {
+    let Some(probe) = chamber() else { return };
+    drop(probe);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let opener = thread::spawn(move || {
+        sender.send(fs::canonicalize("/proc/thread-self/children").unwrap()).unwrap();
+        (0..1000).filter(|_| Chamber::open(&Exposure::of_this_machine(), LIMITS).is_err()).count()
+    });
+    let children = receiver.recv().unwrap();
+    while !opener.is_finished() {
+        for child in fs::read_to_string(&children).unwrap_or_default().split_whitespace() {
+            Child::init_of_namespace(child.parse().unwrap()).signal(Signal::Kill);
+        }
+    }
+    assert!(opener.join().unwrap() > 0, "none was killed in time");
+    // Others are at it at this moment, and done with it soon.
+    let give_up = Instant::now() + PATIENCE;
+    while !left_by_children().is_empty() && Instant::now() < give_up {
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(left_by_children(), Vec::<PathBuf>::new());
+}
+
 #[test]
 fn limits_hold_while_unpacking_and_inside() {
     let limits = ChamberLimits { bytes: 1 << 20, files: 100 };

@@ -12,6 +12,7 @@ pub mod signal;
 pub mod lock;
 pub mod watch;
 
+pub mod heap;
 pub mod mapped_file;
 pub mod temp;
 
