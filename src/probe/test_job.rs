@@ -148,8 +148,13 @@ impl Judge {
         if self.complete && !self.kept.is_empty() { Err(Fault::Trailing) } else { Ok(()) }
     }
 
+    /// Whether nothing was sent yet.
+    pub fn is_at_start(&self) -> bool {
+        !self.anything
+    }
+
     /// The server has closed the connection: whether the job was done.
-    pub fn end(mut self) -> Result<(), Fault> {
+    pub fn end(&mut self) -> Result<(), Fault> {
         if !self.anything {
             return Err(Fault::NoAnswer);
         }
