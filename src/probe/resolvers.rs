@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::Waker;
 
@@ -16,6 +16,11 @@ use crate::sys::resolve;
 /// Questions open at the same time where only a thread waits: a silent name server keeps each for ten seconds, and the
 /// names that others answer for must not wait behind them.
 const THREADS_MAX: usize = 512;
+/// Questions asked before one of them is answered: several hundred at once fill the socket of a small name server, which
+/// then loses some.
+const BURST_MAX: usize = 64;
+/// After so long without an answer the name server is slow rather than full, and more is asked.
+const BURST_TIME: Duration = Duration::from_millis(50);
 /// Questions open at the same time that have a process each.
 const HELPERS_MAX: usize = 48;
 /// Stack of a thread, in bytes: the library puts some answers of name servers there, of up to 64 KiB.
@@ -42,11 +47,20 @@ struct Lane {
     waiting: VecDeque<Question>,
     open: usize,
     open_max: usize,
+    /// Questions of the latest burst that have no answer yet, and when the last of them was asked.
+    fresh: usize,
+    asked: Instant,
 }
 
 impl Lane {
     fn new(open_max: usize) -> Lane {
-        Lane { waiting: VecDeque::new(), open: 0, open_max }
+        Lane { waiting: VecDeque::new(), open: 0, open_max, fresh: 0, asked: Instant::now() }
+    }
+
+    /// When a new burst may begin, if that is what questions wait for.
+    fn next_burst(&self) -> Option<Instant> {
+        let waits = !self.waiting.is_empty() && self.open < self.open_max && self.fresh >= BURST_MAX;
+        waits.then_some(self.asked + BURST_TIME)
     }
 }
 
@@ -92,11 +106,29 @@ impl Resolvers {
     pub fn answers(&mut self) -> Vec<Answer> {
         let mut answers = Vec::new();
         while let Ok((helped, answer)) = self.receiver.try_recv() {
-            self.lane(helped).open -= 1;
+            let lane = self.lane(helped);
+            lane.open -= 1;
+            lane.fresh = lane.fresh.saturating_sub(1);
             self.start(helped);
             answers.push(answer);
         }
         answers
+    }
+
+    /// When [`Resolvers::go_on`] is due though no answer has come.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        [&self.helped, &self.plain].into_iter().filter_map(Lane::next_burst).min()
+    }
+
+    /// Asks more questions if that is due.
+    pub fn go_on(&mut self, now: Instant) {
+        for helped in [false, true] {
+            let lane = self.lane(helped);
+            if lane.next_burst().is_some_and(|due| due <= now) {
+                lane.fresh = 0;
+                self.start(helped);
+            }
+        }
     }
 
     fn lane(&mut self, helped: bool) -> &mut Lane {
@@ -104,7 +136,7 @@ impl Resolvers {
     }
 
     fn start(&mut self, helped: bool) {
-        while self.lane(helped).open < self.lane(helped).open_max {
+        while self.lane(helped).open < self.lane(helped).open_max && self.lane(helped).fresh < BURST_MAX {
             let Some(question) = self.lane(helped).waiting.pop_front() else { return };
             let (sender, waker) = (self.sender.clone(), Arc::clone(&self.waker));
             let (port, deadline, number, name) =
@@ -118,7 +150,11 @@ impl Resolvers {
             });
             let lane = self.lane(helped);
             match started {
-                Ok(_) => lane.open += 1,
+                Ok(_) => {
+                    lane.open += 1;
+                    lane.fresh += 1;
+                    lane.asked = Instant::now();
+                }
                 // As many threads as we may have.
                 Err(_) if lane.open > 0 => {
                     lane.open_max = lane.open;
@@ -154,6 +190,7 @@ mod tests {
         while answers.len() < 700 {
             poll.poll(&mut events, Some(Duration::from_secs(20))).unwrap();
             assert!(!events.is_empty(), "{} answers", answers.len());
+            resolvers.go_on(Instant::now());
             for answer in resolvers.answers() {
                 assert!(answers.insert(answer.number, answer.addresses).is_none(), "answered twice");
             }

@@ -323,10 +323,11 @@ impl Survey {
             State::Tried(target, _) => Some(target.deadline()),
             State::Waiting(_) | State::Done => None,
         };
-        self.active.iter().filter_map(of_host).chain(self.end).min()
+        self.active.iter().filter_map(of_host).chain(self.end).chain(self.resolvers.next_deadline()).min()
     }
 
     fn expire(&mut self, now: Instant) {
+        self.resolvers.go_on(now);
         let active: Vec<usize> = self.active.iter().copied().collect();
         for number in active {
             let host = &mut self.hosts[number];
