@@ -69,7 +69,7 @@ fn server_name(host: &Host, given: Option<&str>, settings: &Settings) -> io::Res
         Some(name) => name.to_owned(),
         None => {
             let deadline = Instant::now() + settings.connect_timeout;
-            resolve::canonical_name(host.name(), deadline).map_err(|error| {
+            resolve::full_name(host.name(), deadline).map_err(|error| {
                 let text =
                     format!("the full name of {}: {error}; write ,auth=NAME in the host list", host.name());
                 io::Error::new(error.kind(), text)
