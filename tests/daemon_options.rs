@@ -142,7 +142,7 @@ fn a_port_in_use_is_told_also_when_detaching() {
 }
 
 #[test]
-fn without_a_masquerade_directory_nothing_starts() {
+fn without_a_masquerade_directory_and_without_compilers_nothing_starts() {
     let place = Place::new();
     fs::remove_dir_all(place.path("lib/distcc")).unwrap();
     // A machine with Debian's distcc has a directory of its own, so /usr is hidden; our binary needs nothing there.
@@ -155,7 +155,7 @@ fn without_a_masquerade_directory_nothing_starts() {
     for options in [["--daemon", "--no-detach"].as_slice(), &["--daemon"], &["--inetd"]] {
         let run = place.sandbox.command("/usr/bin/unshare").args(namespace);
         let run = run.args(["/bin/sh", "-c", hidden, "sh"]).args([place.path("bin/distccd")]).args(options);
-        let run = run.args(["--port", "0", "--log-stderr"]).run();
+        let run = run.args(["--port", "0", "--log-stderr"]).env("DISTCCD_PATH", place.path("work")).run();
         refused(&run, 110, &["CRITICAL", "lib/distcc", "update-distcc-symlinks", "ln -s"]);
     }
     let daemon = place.start(&["--enable-tcp-insecure"]);

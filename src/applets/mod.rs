@@ -21,6 +21,7 @@ mod lsdistcc;
 mod pump;
 mod standard_input;
 mod unbuilt;
+mod update_distcc_symlinks;
 
 /// A program: its arguments, its own name first, to its exit status.
 type Applet = fn(&[OsString]) -> i32;
@@ -33,7 +34,7 @@ const APPLETS: &[(&str, Applet)] = &[
     ("pump", pump::run),
     ("include_server", include_server::run),
     ("distccmon-text", unbuilt::run),
-    ("update-distcc-symlinks", unbuilt::run),
+    ("update-distcc-symlinks", update_distcc_symlinks::run),
 ];
 
 /// Runs the applet that `argv[0]` names and returns the exit status.

@@ -92,8 +92,10 @@ pub struct AuthenticationConfig {
 pub struct Config {
     /// How clients reach it.
     pub mode: Mode,
-    /// Who may.
+    /// Who may, by the options.
     pub access: AccessList,
+    /// `--allow-file`: who may, too; absolute.
+    pub allow_file: Option<PathBuf>,
     /// `--auth`.
     pub authentication: Option<AuthenticationConfig>,
     /// Compilers at once.
@@ -147,6 +149,8 @@ pub struct Environment {
     pub temporary: PathBuf,
     /// DISTCCD_PATH, else PATH.
     pub search_path: OsString,
+    /// It is DISTCCD_PATH: somebody has chosen it for compilers.
+    pub search_path_is_chosen: bool,
     /// DISTCC_CMDLIST.
     pub command_list: Option<PathBuf>,
     /// DISTCC_CMDLIST_NUMWORDS.
@@ -159,4 +163,15 @@ pub struct Environment {
     pub defer_accept: bool,
     /// DISTCC_IO_TIMEOUT: the longest silence of a client.
     pub io_timeout: Duration,
+    /// What the service manager wants to hear.
+    pub manager: ManagerSettings,
+}
+
+/// How a service manager asks for news.
+#[derive(Clone, Debug, Default)]
+pub struct ManagerSettings {
+    /// NOTIFY_SOCKET: where.
+    pub socket: Option<OsString>,
+    /// WATCHDOG_USEC: the longest time without a sign of life.
+    pub watchdog: Option<Duration>,
 }

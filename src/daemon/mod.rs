@@ -4,7 +4,12 @@
 //! connection asks for.
 
 pub mod config;
+pub mod log_file;
 pub mod run;
+
+pub mod manager;
+pub mod passed;
+pub mod upkeep;
 
 pub mod client;
 pub mod listeners;
@@ -41,9 +46,10 @@ pub mod vigil;
 pub mod workers;
 
 pub mod access;
+pub mod allow_file;
 pub mod authentication;
 pub mod compilers;
-mod natures;
+pub mod policy;
 pub mod principals;
 pub mod refusal;
 

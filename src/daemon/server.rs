@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::daemon::access::AccessList;
+use crate::daemon::access::Access;
 use crate::daemon::authentication::Authentication;
 use crate::daemon::client::{Client, Watch};
 use crate::daemon::connection::{Connection, ConnectionLimits};
@@ -22,6 +22,7 @@ use crate::daemon::listeners::Listeners;
 use crate::daemon::patron::Origin;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::staging::{Staged, Staging, Tools};
+use crate::daemon::upkeep::Upkeep;
 use crate::daemon::workers::{ConnectionId, Workers};
 use crate::exit_code::ExitCode;
 use crate::sys::child;
@@ -59,7 +60,7 @@ pub struct Service {
     /// What connections are held to.
     pub limits: ConnectionLimits,
     /// Who may connect.
-    pub access: AccessList,
+    pub access: Access,
     /// How clients say who they are, where they must.
     pub authentication: Option<Arc<Authentication>>,
     /// Compilers at once.
@@ -70,8 +71,8 @@ pub struct Service {
     pub connections_each: usize,
     /// `--queue`.
     pub queue: usize,
-    /// Opens the log anew, after SIGHUP.
-    pub reopen_log: fn(),
+    /// What it does for itself.
+    pub upkeep: Upkeep,
 }
 
 /// Why the loop ended.
@@ -171,6 +172,7 @@ impl Server {
     /// Runs until a signal ends it, or until the only client of inetd mode is served.
     pub fn run(&mut self) -> io::Result<Ended> {
         let mut events = Events::with_capacity(EVENTS_AT_ONCE);
+        self.service.upkeep.ready();
         loop {
             if let Some(ended) = self.ended() {
                 return Ok(ended);
@@ -218,7 +220,7 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let stop = self.stopping.map(|(_, patience)| patience);
-        [self.next_deadline, stop, self.listeners.again_at()]
+        [self.next_deadline, stop, self.listeners.again_at(), self.service.upkeep.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -264,8 +266,7 @@ impl Server {
     }
 
     fn denied(&self, client: IpAddr) -> Option<Refusal> {
-        let access = &self.service.access;
-        if access.is_empty() || access.permits(client) {
+        if self.service.access.permits(client) {
             return None;
         }
         let client = client.to_canonical();
@@ -406,10 +407,7 @@ impl Server {
                         self.dispatch(id, Event::Exited(status));
                     }
                 }
-                SIGHUP => {
-                    (self.service.reopen_log)();
-                    log_notice!("log reopened");
-                }
+                SIGHUP => self.service.upkeep.reload(),
                 _ => self.stop(signal),
             }
         }
@@ -448,6 +446,7 @@ impl Server {
     }
 
     fn on_clock(&mut self, now: Instant) {
+        self.service.upkeep.on_clock(now, self.workers.running());
         if self.listeners.again_at().is_some_and(|again| again <= now) {
             self.accept_from_all();
         }
@@ -480,6 +479,7 @@ impl Server {
             self.workers.running(),
             SHUTDOWN_TIME_MAX.as_secs()
         );
+        self.service.upkeep.stopping(self.workers.running());
         self.stopping = Some((signal, now + SHUTDOWN_TIME_MAX));
         self.listeners.close(self.poll.registry());
         let unstarted: Vec<ConnectionId> = self
@@ -506,6 +506,7 @@ impl Server {
         let give_up = Instant::now() + SHUTDOWN_TIME_MAX;
         let mut events = Events::with_capacity(EVENTS_AT_ONCE);
         while !self.workers.is_idle() && Instant::now() < give_up {
+            self.service.upkeep.on_clock(Instant::now(), self.workers.running());
             self.on_signals();
             self.on_staged();
             while let Some((id, status)) = self.workers.next_exited() {

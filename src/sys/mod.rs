@@ -7,6 +7,7 @@ pub mod child;
 pub mod foreign_process;
 pub mod process;
 pub mod process_tree;
+pub mod service_manager;
 pub mod signal;
 
 pub mod lock;

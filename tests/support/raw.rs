@@ -218,6 +218,25 @@ pub fn ask(address: SocketAddr, request: &[u8]) -> io::Result<Reply> {
     read_reply(&mut stream)
 }
 
+/// A connection from an address of our choice: all of 127.0.0.0/8 is ours.
+pub fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&format!("{from}:0").parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    let stream: TcpStream = socket.into();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// A job from there, to print `x`.
+pub fn ask_from(from: &str, to: SocketAddr, version: usize) -> Reply {
+    let mut stream = connect_from(from, to);
+    let bytes = request(version, &["cc", "-c", "a.c"], b"printf x >$out\n");
+    stream.write_all(&bytes).unwrap();
+    read_reply(&mut stream).unwrap()
+}
+
 pub fn packet(token: &str, number: usize, body: &[u8]) -> Vec<u8> {
     [format!("{token}{number:08x}").as_bytes(), body].concat()
 }

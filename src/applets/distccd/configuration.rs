@@ -9,7 +9,7 @@ use crate::applets::standard_input::Input;
 use crate::daemon::access::AccessList;
 use crate::daemon::config::{
     AuthenticationConfig, CONNECTIONS_EACH_DEFAULT, Config, Environment, JOB_LIFETIME_DEFAULT, LogTarget,
-    Mode, NICE_DEFAULT, PORT_DEFAULT, QUEUE_DEFAULT, SandboxMode,
+    ManagerSettings, Mode, NICE_DEFAULT, PORT_DEFAULT, QUEUE_DEFAULT, SandboxMode,
 };
 use crate::daemon::principals::ListKind;
 use crate::daemon::run;
@@ -29,6 +29,8 @@ const JOBS_MAX: usize = 10_000;
 const IO_SECONDS_DEFAULT: u64 = 300;
 /// Least default of `--job-memory`, in bytes: what a large C++ source takes.
 const JOB_MEMORY_MIN: u64 = 1 << 30;
+/// Most descriptors that a service manager may pass: systemd's own limit for one service is higher, its use is not.
+const PASSED_MAX: usize = 256;
 /// Default of `--job-cpu`, in seconds: sources that take a compiler minutes are rare, an hour is a loop.
 const JOB_SECONDS_DEFAULT: u64 = 3600;
 
@@ -48,7 +50,10 @@ pub(super) fn configure(mut options: Options, input: Input) -> Result<Config, Ex
     let scripts = absolute_paths("--allow-script", &options.allow_script, "want a file")?;
     let any_compiler = options.enable_tcp_insecure || options.make_me_a_botnet;
     let is_reached_by_network = !inetd || input == Input::Network;
-    let has_unknown_clients = is_reached_by_network && options.allow.is_empty() && !options.allow_private;
+    let has_unknown_clients = is_reached_by_network
+        && options.allow.is_empty()
+        && !options.allow_private
+        && options.allow_file.is_empty();
     let serves_anybody_anything = any_compiler && has_unknown_clients;
     if serves_anybody_anything && sandbox == SandboxMode::Off {
         return Err(run::refuse_anything_for_anybody("--sandbox=off"));
@@ -58,9 +63,11 @@ pub(super) fn configure(mut options: Options, input: Input) -> Result<Config, Ex
         Some(jobs) if jobs >= 1 => usize::try_from(jobs).unwrap_or(usize::MAX).min(JOBS_MAX),
         Some(jobs) => return Err(bad_option("--jobs", jobs, "want at least 1")),
     };
+    let allow_file = absolute_paths("--allow-file", &options.allow_file, "want a file")?.pop();
     Ok(Config {
         mode: mode(&options, inetd)?,
         access: access_list(&options, inetd)?,
+        allow_file,
         authentication: authentication(&options)?,
         jobs,
         job_lifetime: match options.job_lifetime.pop() {
@@ -163,7 +170,13 @@ fn access_list(options: &Options, inetd: bool) -> Result<AccessList, ExitCode> {
     if options.allow_private {
         access.allow_private();
     }
-    if access.is_empty() && !inetd {
+    // An --allow-file says who may, even if that is nobody.
+    if !access.is_empty() || !options.allow_file.is_empty() {
+        return Ok(access);
+    }
+    if inetd {
+        access = AccessList::of_everybody();
+    } else {
         log_warning!(
             "no --allow option: clients in loopback and private networks may connect (--allow-private)"
         );
@@ -226,11 +239,39 @@ fn environment() -> Result<Environment, ExitCode> {
         search_path: path("DISTCCD_PATH")
             .or_else(|| path("PATH"))
             .unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()),
+        search_path_is_chosen: path("DISTCCD_PATH").is_some(),
         command_list: path("DISTCC_CMDLIST").map(PathBuf::from),
         command_list_words: number("DISTCC_CMDLIST_NUMWORDS", 1)? as usize,
         save_temps: env::var_os("DISTCC_SAVE_TEMPS").is_some_and(|value| value == "1"),
         namespaces: env::var_os("DISTCCD_NAMESPACES").is_none_or(|value| value != "0"),
         defer_accept: env::var_os("DISTCC_TCP_DEFER_ACCEPT").is_none_or(|value| value != "0"),
         io_timeout: Duration::from_secs(number("DISTCC_IO_TIMEOUT", IO_SECONDS_DEFAULT)?),
+        manager: manager_settings(),
     })
+}
+
+/// What the service manager wants to hear. What is malformed is as if it was not there: the variables may be somebody
+/// else's.
+fn manager_settings() -> ManagerSettings {
+    let watchdog = || {
+        let microseconds = env::var("WATCHDOG_USEC").ok()?.parse::<u64>().ok().filter(|time| *time > 0)?;
+        is_ours("WATCHDOG_PID", true).then(|| Duration::from_micros(microseconds))
+    };
+    let socket = env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty());
+    ManagerSettings { watchdog: watchdog(), socket }
+}
+
+/// How many descriptors the service manager has passed, and their names.
+pub(super) fn passed_descriptors() -> (usize, Vec<String>) {
+    let count = env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0);
+    if !is_ours("LISTEN_PID", false) {
+        return (0, Vec::new());
+    }
+    let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+    (PASSED_MAX.min(count), names.split(':').map(str::to_owned).collect())
+}
+
+/// Whether a variable names this process; `without` if there is no such variable.
+fn is_ours(variable: &str, without: bool) -> bool {
+    env::var(variable).map_or(without, |process| process.parse() == Ok(std::process::id()))
 }

@@ -18,6 +18,9 @@ pub(super) struct Options {
     /// who may connect: ADDR[/BITS] or a name; repeatable
     #[argh(option, short = 'a', arg_name = "addr")]
     pub(super) allow: Vec<String>,
+    /// the same, one to a line; read again on SIGHUP
+    #[argh(option, arg_name = "file")]
+    pub(super) allow_file: Vec<PathBuf>,
     /// loopback and private networks (the default)
     #[argh(switch)]
     pub(super) allow_private: bool,
