@@ -12,6 +12,8 @@ use crate::log::Level;
 
 /// Default of `--port`.
 pub const PORT_DEFAULT: u16 = 3632;
+/// Default of `--stats-port`.
+pub const STATISTICS_PORT_DEFAULT: u16 = 3633;
 /// Default of `--nice`.
 pub const NICE_DEFAULT: i32 = 5;
 
@@ -85,6 +87,8 @@ pub struct Config {
     pub access: AccessList,
     /// `--allow-file`: who may, too; absolute.
     pub allow_file: Option<PathBuf>,
+    /// `--stats`: the port for statistics; 0 lets the kernel choose.
+    pub statistics_port: Option<u16>,
     /// Compilers at once.
     pub jobs: usize,
     /// `--job-lifetime`.

@@ -11,6 +11,7 @@ pub mod manager;
 pub mod passed;
 pub mod upkeep;
 
+pub mod capacity;
 pub mod client;
 pub mod listeners;
 pub mod server;
@@ -33,6 +34,8 @@ pub mod exposures;
 pub mod file_set;
 pub mod surroundings;
 pub mod system_headers;
+
+pub mod statistics;
 
 pub mod allowance;
 pub mod graves;

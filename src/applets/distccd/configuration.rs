@@ -9,7 +9,7 @@ use crate::applets::standard_input::Input;
 use crate::daemon::access::AccessList;
 use crate::daemon::config::{
     CONNECTIONS_EACH_DEFAULT, Config, Environment, JOB_LIFETIME_DEFAULT, LogTarget, ManagerSettings, Mode,
-    NICE_DEFAULT, PORT_DEFAULT, QUEUE_DEFAULT, SandboxMode,
+    NICE_DEFAULT, PORT_DEFAULT, QUEUE_DEFAULT, STATISTICS_PORT_DEFAULT, SandboxMode,
 };
 use crate::daemon::run;
 use crate::exit_code::ExitCode;
@@ -45,12 +45,11 @@ pub(super) fn configure(mut options: Options, input: Input) -> Result<Config, Ex
             return Err(ExitCode::BadArguments);
         }
     }
-    for (given, option) in
-        [(options.stats || !options.stats_port.is_empty(), "--stats"), (options.zeroconf, "--zeroconf")]
-    {
-        if given {
-            log_warning!("{option}: not built yet, ignored");
-        }
+    if options.zeroconf {
+        log_warning!("--zeroconf: not built yet, ignored");
+    }
+    if !options.stats && !options.stats_port.is_empty() {
+        log_warning!("--stats-port: without --stats there are no statistics");
     }
     let inetd = options.inetd || (!options.daemon && !options.wizard && input != Input::Other);
     let log_level = log_level(&options);
@@ -77,6 +76,9 @@ pub(super) fn configure(mut options: Options, input: Input) -> Result<Config, Ex
         mode: mode(&options, inetd)?,
         access: access_list(&options, inetd)?,
         allow_file,
+        statistics_port: options
+            .stats
+            .then(|| options.stats_port.last().copied().unwrap_or(STATISTICS_PORT_DEFAULT)),
         jobs,
         job_lifetime: match options.job_lifetime.pop() {
             None => Some(JOB_LIFETIME_DEFAULT),
