@@ -60,7 +60,17 @@ const HOMES: &[(&str, &[&str])] = &[
     ("crc32fast", &["checksum.rs"]),
     ("memmap2", &["sys/mapped_file.rs"]),
     ("minilzo_rs", &["protocol/lzo/"]),
-    ("mio", &["daemon/server.rs", "daemon/client.rs", "daemon/listeners.rs", "daemon/staging.rs"]),
+    (
+        "mio",
+        &[
+            "daemon/server.rs",
+            "daemon/client.rs",
+            "daemon/listeners.rs",
+            "daemon/staging.rs",
+            "daemon/statistics",
+        ],
+    ),
+    ("serde_json", &["daemon/statistics/json.rs"]),
     ("socket2", &["sys/net.rs"]),
 ];
 

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::daemon::allowance::Pools;
 use crate::daemon::compilers::{Compilers, Policy};
-use crate::daemon::connection::{Connection, ConnectionLimits};
+use crate::daemon::connection::Connection;
+use crate::daemon::exchange::ConnectionLimits;
 use crate::daemon::exchange::{Context, Event, Next};
 use crate::daemon::exposures::Exposures;
 use crate::daemon::job::{Environments, Workshop};

@@ -14,6 +14,8 @@ use crate::sys::gssapi::Name;
 
 /// Default of `--port`.
 pub const PORT_DEFAULT: u16 = 3632;
+/// Default of `--stats-port`.
+pub const STATISTICS_PORT_DEFAULT: u16 = 3633;
 /// Default of `--nice`.
 pub const NICE_DEFAULT: i32 = 5;
 
@@ -98,6 +100,8 @@ pub struct Config {
     pub allow_file: Option<PathBuf>,
     /// `--auth`.
     pub authentication: Option<AuthenticationConfig>,
+    /// `--stats`: the port for statistics; 0 lets the kernel choose.
+    pub statistics_port: Option<u16>,
     /// Compilers at once.
     pub jobs: usize,
     /// `--job-lifetime`.

@@ -15,20 +15,21 @@ mod authenticating;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::daemon::allowance::Share;
 use crate::daemon::authentication::{Authentication, Handshake};
 use crate::daemon::deadline::{Phase, Transfer};
 use crate::daemon::excess::Excess;
-use crate::daemon::exchange::{Context, Event, Next};
+use crate::daemon::exchange::{ConnectionLimits, Context, Event, Next};
 use crate::daemon::job::{Job, Remains, RunningJob};
 use crate::daemon::patron::{Origin, Patron};
 use crate::daemon::receiving::{Receiving, Rejection, Request};
 use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::{Reply, Sent};
 use crate::daemon::staging::{Staged, Work};
-use crate::daemon::summary::Summary;
+use crate::daemon::statistics::Ending;
+use crate::daemon::summary::{Outcome, Summary};
 use crate::daemon::vigil::{Overrun, Vigil};
 use crate::exit_code::{ExitCode, WaitStatus};
 use crate::protocol::handshake::NOTICE;
@@ -37,17 +38,6 @@ use crate::{log_debug, log_info, log_warning};
 
 /// How much of what a refused client still sends is read, in bytes.
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
-
-/// The limits a connection is held to.
-#[derive(Clone, Copy, Debug)]
-pub struct ConnectionLimits {
-    /// DISTCC_IO_TIMEOUT: the longest silence while receiving or sending.
-    pub silence: Duration,
-    /// `--job-lifetime`: the longest a compiler may run.
-    pub job_lifetime: Option<Duration>,
-    /// The memory that the processes of a job may have together, in bytes.
-    pub job_memory: Option<u64>,
-}
 
 /// One client.
 #[derive(Debug)]
@@ -60,6 +50,7 @@ pub struct Connection {
     /// The transfer under way.
     transfer: Transfer,
     received: u64,
+    sent: u64,
     memory: Share,
     remains: Option<Remains>,
     summary: Summary,
@@ -134,6 +125,7 @@ impl Connection {
             began: now,
             transfer: Transfer::begin(phase, limits.silence, now),
             received: 0,
+            sent: 0,
             memory: Share::of(&patron),
             patron,
             remains: None,
@@ -196,7 +188,7 @@ impl Connection {
                 Next::Wait
             }
             (State::Compiling { running, cut_short, .. }, Event::Exited(status)) => {
-                self.exited(*running, status, cut_short)
+                self.exited(*running, status, cut_short, context.now)
             }
             (State::Compiling { running, vigil, cut_short: None, excess }, event) => {
                 self.interrupted(running, vigil, excess, event, context)
@@ -313,6 +305,7 @@ impl Connection {
                     running.kill();
                 }
                 let pid = running.pid();
+                self.summary.started = Some(context.now);
                 let (running, vigil) = (Box::new(running), Vigil::begin(context.limits, context.now));
                 self.state = State::Compiling { running, vigil, cut_short, excess };
                 Next::Running(pid)
@@ -352,8 +345,15 @@ impl Connection {
     }
 
     /// The compiler ended.
-    fn exited(&mut self, mut running: RunningJob, status: WaitStatus, cut_short: Option<Cut>) -> Next {
+    fn exited(
+        &mut self,
+        mut running: RunningJob,
+        status: WaitStatus,
+        cut_short: Option<Cut>,
+        now: Instant,
+    ) -> Next {
         self.summary.status = Some(status);
+        self.summary.ended = Some(now);
         let name = running.command().compiler_name();
         match status.code() {
             Some(0) => log_info!("{name} {} on localhost completed ok", self.summary.source),
@@ -373,10 +373,10 @@ impl Connection {
             None => status,
         };
         let result = match cut_short {
-            Some(Cut::Overrun(overrun)) if overrun.code == ExitCode::Timeout => "COMPILE_TIMEOUT",
-            Some(_) => "OTHER",
-            None if status.success() => "COMPILE_OK",
-            None => "COMPILE_ERROR",
+            Some(Cut::Overrun(overrun)) if overrun.code == ExitCode::Timeout => Outcome::TimedOut,
+            Some(_) => Outcome::Other,
+            None if status.success() => Outcome::Compiled,
+            None => Outcome::Failed,
         };
         self.summarise(result, 0);
         self.state = State::Staging;
@@ -418,9 +418,12 @@ impl Connection {
         }
         let State::Replying { reply, then_drain } = &mut self.state else { return Next::Wait };
         let before = reply.sent();
-        match reply.send(to) {
+        let result = reply.send(to);
+        let moved = reply.sent() - before;
+        self.sent += moved;
+        match result {
             Ok(Sent::Blocked) => {
-                self.transfer.progress(reply.sent() - before, now);
+                self.transfer.progress(moved, now);
                 Next::Wait
             }
             Ok(Sent::Everything) if *then_drain => {
@@ -443,13 +446,16 @@ impl Connection {
 
     fn refuse(&mut self, refusal: Refusal, then_drain: bool, context: &mut Context<'_>) -> Next {
         log_warning!("refused {}: {refusal}", self.peer);
-        if self.summary.result.is_none() {
+        if self.summary.outcome.is_none() {
             let result = match refusal.code {
-                ExitCode::DistccFailed | ExitCode::ProtocolError | ExitCode::BadArguments => "REJ_BAD_REQ",
-                ExitCode::Busy => "REJ_OVERLOAD",
-                _ => "OTHER",
+                ExitCode::DistccFailed | ExitCode::ProtocolError | ExitCode::BadArguments => {
+                    Outcome::BadRequest
+                }
+                ExitCode::Busy => Outcome::Overload,
+                _ => Outcome::Other,
             };
             self.summarise(result, refusal.code.number());
+            self.summary.refusal = Some(refusal.clone());
         }
         let reply = Reply::refusal(self.version, &refusal, context.compressor);
         self.state = State::Replying { reply, then_drain };
@@ -467,7 +473,7 @@ impl Connection {
                 _ => "",
             };
             log_warning!("{} does not speak distcc's protocol: {error}{hint}", self.peer);
-            self.summarise("REJ_BAD_REQ", error.exit_code().number());
+            self.summarise(Outcome::BadRequest, error.exit_code().number());
             return self.close();
         }
         self.refuse_and_drain(Refusal::new(error.exit_code(), format!("bad request: {error}")), context)
@@ -478,13 +484,13 @@ impl Connection {
         let what = receiving.expecting();
         log_info!("the connection to {} ended before {what} was received", self.peer);
         let code = if nothing_came { ExitCode::Truncated } else { ExitCode::IoError };
-        self.summarise(if nothing_came { "OTHER" } else { "CLI_DISCONN" }, code.number());
+        self.summarise(if nothing_came { Outcome::Other } else { Outcome::Disconnected }, code.number());
         self.close()
     }
 
     /// The client left before it had its reply.
     fn gone(&mut self) -> Next {
-        self.summarise("CLI_DISCONN", ExitCode::IoError.number());
+        self.summarise(Outcome::Disconnected, ExitCode::IoError.number());
         self.close()
     }
 
@@ -493,8 +499,8 @@ impl Connection {
         Next::Close
     }
 
-    fn summarise(&mut self, result: &'static str, code: i32) {
-        self.summary.result = Some(result);
+    fn summarise(&mut self, outcome: Outcome, code: i32) {
+        self.summary.outcome = Some(outcome);
         self.summary.code = code;
     }
 
@@ -534,6 +540,11 @@ impl Connection {
     /// What a finished compile left behind, to be buried.
     pub fn take_remains(&mut self) -> Option<Remains> {
         self.remains.take()
+    }
+
+    /// What statistics are told of it at its end; nothing, if nothing became of it.
+    pub fn ending(&self, now: Instant) -> Option<Ending> {
+        self.summary.ending(self.patron.origin, [self.received, self.sent], now.duration_since(self.began))
     }
 
     /// Writes the line that statistics scripts read.

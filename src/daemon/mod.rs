@@ -11,6 +11,7 @@ pub mod manager;
 pub mod passed;
 pub mod upkeep;
 
+pub mod capacity;
 pub mod client;
 pub mod listeners;
 pub mod server;
@@ -34,6 +35,8 @@ pub mod exposures;
 pub mod file_set;
 pub mod surroundings;
 pub mod system_headers;
+
+pub mod statistics;
 
 pub mod allowance;
 pub mod graves;

@@ -17,7 +17,7 @@ use crate::daemon::allowance::{MEMORY_BYTES, Pools};
 use crate::daemon::authentication::Authentication;
 use crate::daemon::compilers::Compilers;
 use crate::daemon::config::{AuthenticationConfig, Config, LogTarget, Mode, SandboxMode};
-use crate::daemon::connection::ConnectionLimits;
+use crate::daemon::exchange::ConnectionLimits;
 use crate::daemon::exposures::Exposures;
 use crate::daemon::file_set::UNPACKED_BYTES_MAX;
 use crate::daemon::job::{DIRECTORY_PREFIX, Environments, Workshop};
@@ -26,11 +26,12 @@ use crate::daemon::passed::Passed;
 use crate::daemon::principals::Principals;
 use crate::daemon::sandbox::{Allotment, Sandbox};
 use crate::daemon::server::{Ended, Server, Service, bound_address};
+use crate::daemon::statistics::ledger::Settings;
 use crate::daemon::surroundings::{self, Kept};
 use crate::daemon::system_headers::SystemHeaders;
 use crate::daemon::unpacked::KnownMaps;
 use crate::daemon::upkeep::Upkeep;
-use crate::daemon::{log_file, policy};
+use crate::daemon::{log_file, policy, statistics};
 use crate::exit_code::ExitCode;
 use crate::sys::child::Environment;
 use crate::sys::confinement;
@@ -104,7 +105,13 @@ pub fn run(config: Config, passed: Passed) -> Result<Option<i32>, ExitCode> {
         Mode::Standalone { addresses, port, detach } => {
             let listeners = match passed.listeners {
                 passed if !passed.is_empty() => passed,
-                _ => listen(&config, &addresses, port)?,
+                _ => listen(&addresses, port, config.environment.defer_accept)?,
+            };
+            let visitors = match (passed.statistics, config.statistics_port) {
+                (passed, _) if !passed.is_empty() => passed,
+                // A visitor may say nothing, and is answered.
+                (_, Some(port)) => listen(&addresses, port, false)?,
+                (_, None) => Vec::new(),
             };
             // Written early, so that a file that cannot be written keeps the daemon from starting.
             let own = std::process::id() as i32;
@@ -117,7 +124,7 @@ pub fn run(config: Config, passed: Passed) -> Result<Option<i32>, ExitCode> {
                 return Ok(None);
             }
             let _pid_file = config.pid_file.as_deref().map(PidFile::guard);
-            serve(&config, beginnings, listeners)
+            serve(&config, beginnings, listeners, visitors)
         }
     }
 }
@@ -366,11 +373,19 @@ fn serve(
     config: &Config,
     beginnings: Beginnings,
     listeners: Vec<TcpListener>,
+    visitors: Vec<TcpListener>,
 ) -> Result<Option<i32>, ExitCode> {
+    let access = beginnings.access.clone();
     let mut server = new_server(config, beginnings)?;
     for listener in listeners {
         log_notice!("listening on {}", bound_address(&listener));
         server.listen(listener).map_err(could_not("watch the listening socket"))?;
+    }
+    if !visitors.is_empty() {
+        visitors.iter().for_each(|visitors| log_notice!("statistics on {}", bound_address(visitors)));
+        let settings = Settings { jobs: config.jobs, queue: config.queue };
+        let reporter = statistics::server::start(visitors, access, settings, &config.environment.temporary);
+        server.report_to(reporter.map_err(could_not("start the statistics"))?);
     }
     log_info!("allowing up to {} active jobs", config.jobs);
     log_info!("daemon started ({})", env!("CARGO_PKG_VERSION"));
@@ -386,8 +401,7 @@ fn finish(mut server: Server) -> Result<Option<i32>, ExitCode> {
     })
 }
 
-fn listen(config: &Config, addresses: &[SocketAddr], port: u16) -> Result<Vec<TcpListener>, ExitCode> {
-    let defer = config.environment.defer_accept;
+fn listen(addresses: &[SocketAddr], port: u16, defer: bool) -> Result<Vec<TcpListener>, ExitCode> {
     if addresses.is_empty() {
         return match net::listen_everywhere(port, defer) {
             Ok(listener) => Ok(vec![listener]),
@@ -398,7 +412,10 @@ fn listen(config: &Config, addresses: &[SocketAddr], port: u16) -> Result<Vec<Tc
         };
     }
     let bind = |address: &SocketAddr| {
-        net::listen(*address, defer).map_err(|error| {
+        // With its scope, if it is one of a link.
+        let mut address = *address;
+        address.set_port(port);
+        net::listen(address, defer).map_err(|error| {
             log_error!("bind to {address}: {error}");
             ExitCode::BindFailed
         })

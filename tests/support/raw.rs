@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use distcc::protocol::lzo;
 
+#[allow(unused_imports, reason = "each test program uses a part of this")]
+pub use crate::support::is_root;
 use crate::support::{self, DaemonBuilder, PATIENCE, Sandbox, tree_of, wait_until};
 
 /// "At once", on a busy machine; below the second that distcc 3.4 takes for many things.

@@ -9,7 +9,7 @@ use crate::applets::standard_input::Input;
 use crate::daemon::access::AccessList;
 use crate::daemon::config::{
     AuthenticationConfig, CONNECTIONS_EACH_DEFAULT, Config, Environment, JOB_LIFETIME_DEFAULT, LogTarget,
-    ManagerSettings, Mode, NICE_DEFAULT, PORT_DEFAULT, QUEUE_DEFAULT, SandboxMode,
+    ManagerSettings, Mode, NICE_DEFAULT, PORT_DEFAULT, QUEUE_DEFAULT, STATISTICS_PORT_DEFAULT, SandboxMode,
 };
 use crate::daemon::principals::ListKind;
 use crate::daemon::run;
@@ -36,12 +36,11 @@ const JOB_SECONDS_DEFAULT: u64 = 3600;
 
 /// What the options ask for.
 pub(super) fn configure(mut options: Options, input: Input) -> Result<Config, ExitCode> {
-    for (given, option) in
-        [(options.stats || !options.stats_port.is_empty(), "--stats"), (options.zeroconf, "--zeroconf")]
-    {
-        if given {
-            log_warning!("{option}: not built yet, ignored");
-        }
+    if options.zeroconf {
+        log_warning!("--zeroconf: not built yet, ignored");
+    }
+    if !options.stats && !options.stats_port.is_empty() {
+        log_warning!("--stats-port: without --stats there are no statistics");
     }
     let inetd = options.inetd || (!options.daemon && !options.wizard && input != Input::Other);
     let log_level = log_level(&options);
@@ -69,6 +68,9 @@ pub(super) fn configure(mut options: Options, input: Input) -> Result<Config, Ex
         access: access_list(&options, inetd)?,
         allow_file,
         authentication: authentication(&options)?,
+        statistics_port: options
+            .stats
+            .then(|| options.stats_port.last().copied().unwrap_or(STATISTICS_PORT_DEFAULT)),
         jobs,
         job_lifetime: match options.job_lifetime.pop() {
             None => Some(JOB_LIFETIME_DEFAULT),

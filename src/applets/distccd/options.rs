@@ -117,11 +117,11 @@ pub(super) struct Options {
     /// accepted, without effect: option -specs= is always refused
     #[argh(option, hidden_help, long = "sysroot")]
     pub(super) _sysroot: Vec<PathBuf>,
-    /// the statistics page, not built yet
-    #[argh(switch, hidden_help)]
+    /// statistics by HTTP: text, /metrics, /json, a page
+    #[argh(switch)]
     pub(super) stats: bool,
-    /// its port
-    #[argh(option, hidden_help)]
+    /// their port (default: 3633; 0: a free one)
+    #[argh(option, arg_name = "n")]
     pub(super) stats_port: Vec<u16>,
     /// announcement by multicast DNS, not built yet
     #[argh(switch, hidden_help)]

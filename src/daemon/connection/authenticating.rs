@@ -4,14 +4,16 @@
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
-use super::{Connection, ConnectionLimits, State};
+use super::{Connection, State};
 use crate::daemon::authentication::{Handshake, Turn};
 use crate::daemon::deadline::{Phase, Transfer};
+use crate::daemon::exchange::ConnectionLimits;
 use crate::daemon::exchange::{Context, Event, Next};
 use crate::daemon::receiving::Receiving;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::Reply;
 use crate::daemon::staging::{Staged, Work};
+use crate::daemon::summary::Outcome;
 use crate::exit_code::ExitCode;
 use crate::sys::net;
 use crate::{log_error, log_info};
@@ -55,7 +57,7 @@ impl Connection {
             Turn::Ask(question) => Next::Stage(Work::Authenticate(Box::new(question))),
             Turn::Deny(reason) => {
                 log_error!("{} is denied: {reason}", self.peer);
-                self.summarise("OTHER", ExitCode::AccessDenied.number());
+                self.summarise(Outcome::Other, ExitCode::AccessDenied.number());
                 let reply = Reply::denial(handshake.unsent(), &reason);
                 self.state = State::Replying { reply, then_drain: true };
                 self.transfer = Transfer::begin(Phase::Refusal, context.limits.silence, context.now);
@@ -63,7 +65,7 @@ impl Connection {
             }
             Turn::Fail(reason) => {
                 log_error!("{} did not authenticate: {reason}", self.peer);
-                self.summarise("OTHER", ExitCode::GssapiFailed.number());
+                self.summarise(Outcome::Other, ExitCode::GssapiFailed.number());
                 return self.close();
             }
         };
@@ -85,7 +87,7 @@ impl Connection {
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     log_info!("send a handshake to {}: {error}", self.peer);
-                    self.summarise("CLI_DISCONN", ExitCode::IoError.number());
+                    self.summarise(Outcome::Disconnected, ExitCode::IoError.number());
                     return self.close();
                 }
             }
