@@ -14,6 +14,7 @@ use crate::log::{self, Level, Sink};
 use crate::sys::process;
 use crate::{log_error, log_warning};
 
+mod doctor;
 mod files;
 
 const HELP: &str = "\
@@ -93,6 +94,7 @@ fn explicit(argv: &[OsString], settings: &Settings) -> Result<Invocation, i32> {
         Some("--show-hosts") => return Err(show_hosts(settings)),
         Some("-j") => return Err(show_slots(settings)),
         Some("--scan-includes") => return Err(files::scan_includes(&argv[2..], settings)),
+        Some("--doctor") => return Err(doctor::run(&argv[2..], settings)),
         Some("--explain") => {
             return Err(files::explain(Invocation::explicit(compiler_first(&argv[2..]), settings), settings));
         }
