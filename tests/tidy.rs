@@ -13,6 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "client",
             "daemon",
+            "doctor",
             "include_scan",
             "include_server",
             "monitor",
@@ -26,6 +27,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "sys",
         ],
     ),
+    ("doctor", &["client", "hosts", "compiler_args", "protocol", "exit_code", "log", "sys"]),
     ("client", &["monitor", "mail", "hosts", "compiler_args", "protocol", "exit_code", "log", "sys"]),
     ("daemon", &["compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
     ("include_scan", &["compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
@@ -57,6 +59,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("memmap2", &["sys/mapped_file.rs"]),
     ("minilzo_rs", &["protocol/lzo/"]),
     ("mio", &["daemon/server.rs", "daemon/client.rs", "daemon/listeners.rs", "daemon/staging.rs"]),
+    ("serde_json", &["doctor/report.rs"]),
     ("socket2", &["sys/net.rs"]),
 ];
 

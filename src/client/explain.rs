@@ -123,7 +123,7 @@ fn distributable(mut page: Page, session: &Session<'_>, compile: &Compile, list:
         return page.not_distributed(session, code, job::NO_HOST_LEFT);
     };
     if host.transport == Transport::Local {
-        page.otherwise(session, &usable, host);
+        page.line("otherwise", "the next host, while all slots of this one are taken");
         return page.here_if_found(session, "localhost comes first in the host list");
     }
     sent(page, session, (compile, &commands), host, &usable, list)

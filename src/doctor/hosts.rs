@@ -406,7 +406,7 @@ fn silence(
         && !matches!(fault, Fault::Unfit(..) | Fault::Job(..))
     {
         let login = user.as_ref().map_or_else(|| name.clone(), |user| format!("{user}@{name}"));
-        let said = ssh.map_or_else(|| text.clone(), |said| format!("{said} ({text})"));
+        let said = ssh.map_or(text, |said| format!("no distccd through ssh: {said}"));
         let remedy =
             format!("ssh {login} distccd --version   # it must ask for no password, and find distccd");
         return Some(Check::bad("ssh", said).mended_by(remedy));

@@ -32,7 +32,8 @@ fn line(check: &Check, coloured: bool, text: &mut String) {
     let (on, off) = if coloured { (*colour, PLAIN) } else { ("", "") };
     let _ = writeln!(text, "  {on}{name:<8}{off} {}: {}", check.topic, check.words);
     if let Some(remedy) = &check.remedy {
-        let _ = writeln!(text, "           mend it: {remedy}");
+        let label = if check.verdict == Verdict::Good { "hint" } else { "mend it" };
+        let _ = writeln!(text, "           {label}: {remedy}");
     }
 }
 

@@ -79,11 +79,8 @@ impl Specimens {
     pub(super) fn make(settings: &Settings, hosts: &[Host]) -> (Specimens, Vec<Check>) {
         let mut checks = Vec::new();
         let wants_pump = hosts.iter().any(|host| host.pump);
-        let mut specimens = Specimens {
-            compilers: Vec::new(),
-            clock: None,
-            environment: Environment::inherited(),
-        };
+        let mut specimens =
+            Specimens { compilers: Vec::new(), clock: None, environment: Environment::inherited() };
         // If there can be none, other checks say so.
         let Ok(directory) = TempDir::create(&settings.temporary, "distcc_doctor", false) else {
             return (specimens, checks);
