@@ -156,13 +156,16 @@ fn sent(
         Err(obstacle) => {
             page.line("mode", &format!("plain: {obstacle}"));
             if !compile.is_preprocessed() && session.invocation.find(compile.compiler()).is_none() {
-                let cause = format!("{} is not on PATH", compile.compiler().display());
+                let cause = format!("{}: {} is not on PATH", host.word, compile.compiler().display());
                 return page.not_distributed(session, ExitCode::CompilerMissing, &cause);
             }
             if let Err(error) = fs::File::open(compile.source()) {
-                let cause = format!("read {}: {error}", compile.source().display());
+                let cause = format!("{}: {error}", compile.source().display());
                 return match compile.is_preprocessed() {
-                    true => page.not_distributed(session, ExitCode::IoError, &cause),
+                    true => {
+                        let cause = format!("{}: preprocess: {cause}", host.word);
+                        page.not_distributed(session, ExitCode::IoError, &cause)
+                    }
                     // What it says is the result.
                     false => page.here(&format!("the preprocessor ends it: {cause}")),
                 };
