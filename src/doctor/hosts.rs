@@ -37,6 +37,8 @@ const LOOKUPS_MAX: usize = 100;
 const HOSTS_AT_ONCE_MAX: usize = 256;
 /// Room for a thread, in bytes: a job's buffers are not on its stack.
 const STACK_BYTES: usize = 1 << 20;
+/// How the text of a fault begins that is a server's own answer.
+const REFUSED: &str = "refused the job";
 /// The difference of clocks that is none, in seconds: a job has begun and ended within it.
 const CLOCK_SECONDS_MAX: i64 = 2;
 
@@ -390,7 +392,7 @@ fn unreachable(port: u16, error: &io::Error, patience: Duration) -> (String, Str
 
 /// Whether a version was understood, whatever became of the job: a refusal is an answer, too.
 fn is_spoken(result: &Result<Answer, Fault>) -> bool {
-    result.as_ref().map_or_else(|fault| fault_text(fault).starts_with("refused the job"), |_| true)
+    result.as_ref().map_or_else(|fault| fault_text(fault).starts_with(REFUSED), |_| true)
 }
 
 /// What is to be said of a host that did not take a job at all; none if it did.
@@ -403,7 +405,7 @@ fn silence(
     let Err(fault) = result else { return None };
     let text = fault_text(fault);
     if let Transport::Ssh { name, user, .. } = &host.transport
-        && !matches!(fault, Fault::Unfit(..) | Fault::Job(..))
+        && !text.starts_with(REFUSED)
     {
         let login = user.as_ref().map_or_else(|| name.clone(), |user| format!("{user}@{name}"));
         let said = ssh.map_or(text, |said| format!("no distccd through ssh: {said}"));
