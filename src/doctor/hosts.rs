@@ -14,13 +14,11 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::check::{Check, HostFindings, Verdict};
-use super::clock;
-use super::object;
+use super::judgment;
 use super::specimen::{Specimen, Specimens};
-use super::trial::{Answer, Load, Outcome, Way, shortened};
+use super::trial::{Answer, Load, Outcome, Way};
 use crate::client::outcome::Fault;
 use crate::client::settings::Settings;
-use crate::exit_code::ExitCode;
 use crate::hosts::backoff::Backoff;
 use crate::hosts::spec::{Host, Transport};
 use crate::protocol::Version;
@@ -37,10 +35,6 @@ const LOOKUPS_MAX: usize = 100;
 const HOSTS_AT_ONCE_MAX: usize = 256;
 /// Room for a thread, in bytes: a job's buffers are not on its stack.
 const STACK_BYTES: usize = 1 << 20;
-/// How the text of a fault begins that is a server's own answer.
-const REFUSED: &str = "refused the job";
-/// The difference of clocks that is none, in seconds: a job has begun and ended within it.
-const CLOCK_SECONDS_MAX: i64 = 2;
 
 /// One host on its way through the checks.
 #[derive(Debug)]
@@ -159,14 +153,11 @@ impl Practice {
         }
         let reached = match &visit.addresses {
             Some((Ok(addresses), time)) => {
-                checks.push(name_check(host, addresses, *time));
+                checks.push(judgment::name_check(host, addresses, *time));
                 self.connect(host, addresses, checks)
             }
             Some((Err(error), _)) => {
-                checks.push(Check::bad("name", format!("{}: {error}", host.name())).mended_by(format!(
-                    "getent ahosts {}   # and correct the name, or /etc/hosts",
-                    host.name()
-                )));
+                checks.push(judgment::unknown_name(host, error));
                 None
             }
             None => Some((host.clone(), "THIS-MACHINE".into())),
@@ -179,7 +170,7 @@ impl Practice {
         };
         let way = Way { host: &reached, settings: &self.settings, environment: &self.specimens.environment };
         let Some(answer) = self.protocols(&way, first, &own_address, checks) else { return };
-        self.compilers(&way, answer, &own_address, checks);
+        self.compilers(&way, answer, checks);
         if host.pump {
             self.pump(&way, checks);
         }
@@ -234,7 +225,7 @@ impl Practice {
         let ends = connected.and_then(|stream| Ok((stream.peer_addr()?, stream.local_addr()?)));
         match ends {
             Ok((peer, own)) => {
-                let time = milliseconds(began.elapsed());
+                let time = judgment::milliseconds(began.elapsed());
                 checks.push(Check::good("port", format!("{port} answers in {time}")));
                 let name = match peer {
                     SocketAddr::V6(peer) if peer.scope_id() != 0 => {
@@ -246,8 +237,7 @@ impl Practice {
                 Some((Host { transport, ..host.clone() }, own.ip().to_string()))
             }
             Err(error) => {
-                let (words, remedy) = unreachable(port, &error, self.settings.connect_timeout);
-                checks.push(Check::bad("port", words).mended_by(remedy));
+                checks.push(judgment::unreachable(port, &error, self.settings.connect_timeout));
                 None
             }
         }
@@ -264,7 +254,9 @@ impl Practice {
         let wanted = text_version(way.host);
         let began = Instant::now();
         let Outcome { result, ssh } = way.attempt(Load::Text(first, wanted));
-        if let Some(check) = silence(&result, ssh.as_deref(), way.host, own_address) {
+        if let Some(check) =
+            judgment::no_answer(&result, ssh.as_deref(), way.host, (own_address, self.settings.io_timeout))
+        {
             checks.push(check);
             return None;
         }
@@ -272,15 +264,15 @@ impl Practice {
         if way.addresses_ssh() {
             checks.push(Check::good(
                 "ssh",
-                format!("logs in and compiles in {}", milliseconds(began.elapsed())),
+                format!("logs in and compiles in {}", judgment::milliseconds(began.elapsed())),
             ));
         } else {
             // Only to be told: a job in its own version has come through.
             let other = if wanted == Version::LZO { Version::PLAIN } else { Version::LZO };
-            spoken.insert(other.number(), is_spoken(&way.attempt(Load::Text(first, other)).result));
+            spoken.insert(other.number(), judgment::is_spoken(&way.attempt(Load::Text(first, other)).result));
         }
         let clock = self.specimens.clock.as_ref().map(|clock| way.attempt(Load::Files(clock)).result);
-        spoken.insert(Version::PUMP.number(), clock.as_ref().is_some_and(is_spoken));
+        spoken.insert(Version::PUMP.number(), clock.as_ref().is_some_and(judgment::is_spoken));
         let numbers = |is: bool| {
             let numbers = spoken.iter().filter(move |(_, spoken)| **spoken == is);
             numbers.map(|(number, _)| number.to_string()).collect::<Vec<_>>().join(", ")
@@ -291,26 +283,20 @@ impl Practice {
             false => Check::good("protocol", format!("speaks version {yes}, and does no jobs in {no}")),
         });
         if let Some(Ok(answer)) = &clock {
-            checks.extend(clock_check(answer));
+            checks.extend(judgment::clock_check(answer));
         }
         Some(result)
     }
 
     /// Compares each compiler with the one here. One that is missing matters if no other is there.
-    fn compilers(
-        &self,
-        way: &Way<'_>,
-        first: Result<Answer, Fault>,
-        own_address: &str,
-        checks: &mut Vec<Check>,
-    ) {
+    fn compilers(&self, way: &Way<'_>, first: Result<Answer, Fault>, checks: &mut Vec<Check>) {
         let version = text_version(way.host);
         let mut found = Vec::new();
         let mut first = Some(first);
         for specimen in &self.specimens.compilers {
             let result = first.take().unwrap_or_else(|| way.attempt(Load::Text(specimen, version)).result);
             let is_missing = !matches!(&result, Ok(answer) if answer.object.is_some());
-            found.push((is_missing, compiler_check(specimen, &result, own_address)));
+            found.push((is_missing, judgment::compiler_check(specimen, &result)));
         }
         let has_one = found.iter().any(|(is_missing, _)| !is_missing);
         checks.extend(found.into_iter().map(|(is_missing, check)| match is_missing && has_one {
@@ -323,29 +309,8 @@ impl Practice {
     fn pump(&self, way: &Way<'_>, checks: &mut Vec<Check>) {
         for specimen in &self.specimens.compilers {
             let Some((request, expected)) = &specimen.pump else { continue };
-            let name = &specimen.name;
-            let remedy = "install the same versions of compiler and library headers on both machines, or take ,cpp off \
-                          the host's word";
-            let check = match way.attempt(Load::Files(request)).result {
-                Ok(Answer { object: Some(object), .. }) if object == *expected => {
-                    Check::good("headers", format!("pump mode with {name} makes the same object as here"))
-                }
-                Ok(Answer { object: Some(_), .. }) => {
-                    let words =
-                        format!("pump mode with {name} makes another object: its system headers are others");
-                    Check::warning("headers", words).mended_by(remedy)
-                }
-                Ok(Answer { said, .. }) => {
-                    let words = format!("pump mode with {name} fails there: {}", shortened(&said));
-                    Check::warning("headers", words).mended_by(remedy)
-                }
-                Err(fault) => {
-                    let words = format!("no pump mode with {name}: {}", fault_text(&fault));
-                    Check::warning("headers", format!("{words}; such jobs are preprocessed here"))
-                        .mended_by(remedy)
-                }
-            };
-            checks.push(check);
+            let result = way.attempt(Load::Files(request)).result;
+            checks.push(judgment::headers_check(&specimen.name, expected, &result));
         }
     }
 }
@@ -358,156 +323,4 @@ impl Way<'_> {
 
 fn text_version(host: &Host) -> Version {
     if host.compress { Version::LZO } else { Version::PLAIN }
-}
-
-fn name_check(host: &Host, addresses: &[SocketAddr], time: Duration) -> Check {
-    let numbers: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
-    if numbers.len() == 1 && numbers[0] == host.name() {
-        return Check::good("name", "it is an address");
-    }
-    let time = milliseconds(time);
-    Check::good("name", format!("{} is {} (found within {time})", host.name(), numbers.join(", ")))
-}
-
-fn milliseconds(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
-}
-
-fn unreachable(port: u16, error: &io::Error, patience: Duration) -> (String, String) {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => (
-            format!("nothing listens on port {port} there ({error})"),
-            "on the host: systemctl start distcc   # or: distccd --daemon --allow NETWORK; the port is in the host list".into(),
-        ),
-        io::ErrorKind::TimedOut => (
-            format!("no answer from port {port} within {} s: the host is off, or a firewall drops it", patience.as_secs()),
-            format!("on the host: nft add rule inet filter input tcp dport {port} accept   # or your firewall's way"),
-        ),
-        _ => (
-            format!("port {port} cannot be reached: {error}"),
-            "ip route get ADDRESS   # and see which network it is in".into(),
-        ),
-    }
-}
-
-/// Whether a version was understood, whatever became of the job: a refusal is an answer, too.
-fn is_spoken(result: &Result<Answer, Fault>) -> bool {
-    result.as_ref().map_or_else(|fault| fault_text(fault).starts_with(REFUSED), |_| true)
-}
-
-/// What is to be said of a host that did not take a job at all; none if it did.
-fn silence(
-    result: &Result<Answer, Fault>,
-    ssh: Option<&str>,
-    host: &Host,
-    own_address: &str,
-) -> Option<Check> {
-    let Err(fault) = result else { return None };
-    let text = fault_text(fault);
-    if let Transport::Ssh { name, user, .. } = &host.transport
-        && !text.starts_with(REFUSED)
-    {
-        let login = user.as_ref().map_or_else(|| name.clone(), |user| format!("{user}@{name}"));
-        let said = ssh.map_or(text, |said| format!("no distccd through ssh: {said}"));
-        let remedy =
-            format!("ssh {login} distccd --version   # it must ask for no password, and find distccd");
-        return Some(Check::bad("ssh", said).mended_by(remedy));
-    }
-    let allow = format!("on the host: start distccd with --allow {own_address}, or add it to clients.allow");
-    let (topic, words, remedy) = match fault {
-        Fault::Host(ExitCode::AccessDenied, _) => ("access", text, allow),
-        Fault::Host(ExitCode::Truncated, _) => (
-            "protocol",
-            "it hangs up without a word, as distccd 3.4 does when it refuses a client, a compiler or a version".into(),
-            format!("{allow}; or see its log for the reason"),
-        ),
-        Fault::Host(ExitCode::Timeout, _) => (
-            "protocol",
-            format!("it takes the connection and no job of one line gets done within {} s: it hangs, is full, or is no \
-                     distccd", SILENCE_MAX.as_secs()),
-            "on the host: look at its load and at distccd's log".into(),
-        ),
-        Fault::Host(ExitCode::ProtocolError, _) => (
-            "protocol",
-            format!("what answers there is no distccd: {text}"),
-            "correct the port in the host list".into(),
-        ),
-        Fault::Host(..) => ("protocol", text, "on the host: look at distccd's log".into()),
-        Fault::Unfit(ExitCode::Busy, _) => ("access", text, "wait; or raise --jobs and --queue of distccd there".into()),
-        // What is wrong with one compiler may be right with the next.
-        _ => return None,
-    };
-    Some(Check::bad(topic, words).mended_by(remedy))
-}
-
-fn fault_text(fault: &Fault) -> String {
-    match fault {
-        Fault::Host(_, text) | Fault::Unfit(_, text) | Fault::Job(_, text) => shortened(text),
-        Fault::NeedsText(text) | Fault::IncludeServer(text) => shortened(text),
-        Fault::Source { .. } => "the source is refused".into(),
-    }
-}
-
-fn clock_check(answer: &Answer) -> Option<Check> {
-    let (began, ended) = answer.time;
-    let ahead = clock::seconds_ahead(answer.object.as_deref()?, began, ended)?;
-    if ahead.abs() <= CLOCK_SECONDS_MAX {
-        return Some(Check::good("clock", "agrees with ours, as far as time zones let that be seen"));
-    }
-    let direction = if ahead > 0 { "ahead of" } else { "behind" };
-    let words = format!("is {} s {direction} ours (or more, if it is not in another time zone)", ahead.abs());
-    Some(
-        Check::warning("clock", words).mended_by("timedatectl set-ntp true   # on the machine that is wrong"),
-    )
-}
-
-/// Compares a compiler there with the one here.
-fn compiler_check(specimen: &Specimen, result: &Result<Answer, Fault>, own_address: &str) -> Check {
-    let name = &specimen.name;
-    let install = format!(
-        "on the host: install the same compiler, and let distccd know it (update-distcc-symlinks, then restart it); or \
-         call it here by a name that both have, such as {name}-VERSION"
-    );
-    let object = match result {
-        Ok(Answer { object: Some(object), .. }) => object,
-        Ok(Answer { said, .. }) => {
-            return Check::bad("compiler", format!("{name} fails there: {}", shortened(said)))
-                .mended_by(install);
-        }
-        Err(fault) => {
-            let remedy = match fault {
-                Fault::Host(ExitCode::AccessDenied, _) => {
-                    format!("on the host: distccd --allow {own_address}")
-                }
-                _ => install,
-            };
-            return Check::bad("compiler", format!("{name}: {}", fault_text(fault))).mended_by(remedy);
-        }
-    };
-    if *object == specimen.object {
-        return Check::good("compiler", format!("{name} makes the same object as here"));
-    }
-    let (Some(there), Some(here)) = (object::facts(object), &specimen.facts) else {
-        return Check::warning(
-            "compiler",
-            format!("{name} makes another object than here, of an unknown kind"),
-        );
-    };
-    if there.target != here.target {
-        let words = format!("{name} makes objects for {}, not for {}", there.target, here.target);
-        let remedy = format!("on the host: install a cross compiler called {name} for {}", here.target);
-        return Check::bad("compiler", words).mended_by(remedy);
-    }
-    if there.compiler == here.compiler {
-        let words =
-            format!("{name} calls itself the same as here and makes another object: its defaults differ");
-        return Check::warning("compiler", words).mended_by(install);
-    }
-    let words = format!("{name} there is {}; here it is {}", there.text(), here.text());
-    let major = |version: &str| version.split('.').next().unwrap_or_default().to_string();
-    let release = |facts: &object::Facts| facts.release().map(|(maker, version)| (maker, major(version)));
-    if release(&there) == release(here) {
-        return Check::warning("compiler", words).mended_by(install);
-    }
-    Check::bad("compiler", words).mended_by(install)
 }

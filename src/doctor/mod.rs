@@ -10,6 +10,7 @@ pub mod report;
 
 mod clock;
 mod hosts;
+mod judgment;
 mod machine;
 mod object;
 mod path;

@@ -88,9 +88,19 @@ mod tests {
 
     #[test]
     fn lines_are_coloured_on_terminals_only() {
-        let expected = "this machine\n  warning  log: odd\n\nred/4\n  ok       name: red is 10.0.0.1\n  PROBLEM  port: \
-                        nothing \"listens\"\n           mend it: start it\n\nWork can NOT be distributed: no host of 1 \
-                        can take any.\n";
+        let expected = [
+            "this machine",
+            "  warning  log: odd",
+            "",
+            "red/4",
+            "  ok       name: red is 10.0.0.1",
+            "  PROBLEM  port: nothing \"listens\"",
+            "           mend it: start it",
+            "",
+            "Work can NOT be distributed: no host of 1 can take any.",
+            "",
+        ]
+        .join("\n");
         assert_eq!(text(&findings(), false), expected);
         let coloured = text(&findings(), true);
         assert!(coloured.contains("\x1b[1;31mPROBLEM \x1b[m port"), "{coloured}");
