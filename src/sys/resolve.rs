@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, FromRawFd};
 use std::path::Path;
 use std::time::Instant;
 
-use crate::sys::child::{Child, Command, Environment, Group, Signal, candidates};
+use crate::sys::child::{Command, Environment, Group, Signal, candidates};
 use crate::sys::net::{self, Ready, poll};
 
 /// Addresses of one name that are used; more only cost sockets.
@@ -26,72 +26,15 @@ const GETENT_PATH: &str = "/usr/bin:/bin:/usr/sbin:/sbin";
 
 /// The addresses of a host, which is an address in numbers, one with a scope (`fe80::1%eth0`), or a name.
 pub fn addresses(host: &str, port: u16, deadline: Instant) -> io::Result<Vec<SocketAddr>> {
-    Lookup::start(host, port)?.finish(deadline)
-}
-
-/// A host whose addresses are being found out. Many can be at work at the same time.
-#[derive(Debug)]
-pub struct Lookup {
-    port: u16,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    /// It needs no looking up.
-    Known(SocketAddr),
-    /// Another process writes the answer here.
-    Asked(File, Helper),
-}
-
-/// A process that resolves a name. Killed when dropped, so that a silent name server costs nothing more.
-#[derive(Debug)]
-enum Helper {
-    Copy(libc::pid_t),
-    Getent(Child),
-}
-
-impl Lookup {
-    /// Starts looking. The process must have one thread.
-    pub fn start(host: &str, port: u16) -> io::Result<Lookup> {
-        let address = host.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, port));
-        if let Some(address) = address.or_else(|| scoped(host, port)) {
-            return Ok(Lookup { port, state: State::Known(address) });
-        }
-        let services = fs::read_to_string(SERVICES_FILE).unwrap_or_default();
-        let (reader, helper) =
-            if needs_no_plugin(&services) { ask_in_copy(host)? } else { ask_getent(host)? };
-        Ok(Lookup { port, state: State::Asked(reader, helper) })
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
     }
-
-    /// Waits for the addresses.
-    pub fn finish(self, deadline: Instant) -> io::Result<Vec<SocketAddr>> {
-        let answer = match self.state {
-            State::Known(address) => return Ok(vec![address]),
-            State::Asked(mut reader, _helper) => read_until(&mut reader, deadline)?,
-        };
-        addresses_in(&answer, self.port)
+    if let Some(address) = scoped(host, port) {
+        return Ok(vec![address]);
     }
-}
-
-impl Drop for Helper {
-    fn drop(&mut self) {
-        match self {
-            // SAFETY: the child is ours and not yet waited for, so the number cannot be another process.
-            Helper::Copy(pid) => unsafe {
-                libc::kill(*pid, libc::SIGKILL);
-                libc::waitpid(*pid, std::ptr::null_mut(), 0);
-            },
-            Helper::Getent(child) => {
-                child.signal(Signal::Kill);
-                // It has been told everything it can be told.
-                let _ = child.wait();
-            }
-        }
-    }
-}
-
-fn addresses_in(answer: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let services = fs::read_to_string(SERVICES_FILE).unwrap_or_default();
+    let answer =
+        if needs_no_plugin(&services) { ask_in_copy(host, deadline)? } else { ask_getent(host, deadline)? };
     // The first word of a line is an address; getent repeats each for every kind of socket.
     let mut found = Vec::new();
     for word in answer.lines().filter_map(|line| line.split_whitespace().next()) {
@@ -126,11 +69,11 @@ fn needs_no_plugin(services: &str) -> bool {
     })
 }
 
-fn ask_getent(host: &str) -> io::Result<(File, Helper)> {
+fn ask_getent(host: &str, deadline: Instant) -> io::Result<String> {
     let program = candidates("getent".as_ref(), GETENT_PATH.as_ref()).next().ok_or_else(|| {
         io::Error::new(io::ErrorKind::NotFound, "getent, which resolves names here, is not installed")
     })?;
-    let (reader, writer) = pipe()?;
+    let (mut reader, writer) = pipe()?;
     let argv = ["getent", "ahosts", "--", host].map(Into::into);
     let null = File::open("/dev/null")?;
     let child = Command {
@@ -143,7 +86,11 @@ fn ask_getent(host: &str) -> io::Result<(File, Helper)> {
         walls: None,
     }
     .spawn()?;
-    Ok((reader, Helper::Getent(child)))
+    drop(writer);
+    let answer = read_until(&mut reader, deadline);
+    child.signal(Signal::Kill);
+    child.wait()?;
+    answer
 }
 
 fn pipe() -> io::Result<(File, File)> {
@@ -169,8 +116,8 @@ fn scoped(host: &str, port: u16) -> Option<SocketAddr> {
     Some(SocketAddrV6::new(address, port, 0, index).into())
 }
 
-fn ask_in_copy(host: &str) -> io::Result<(File, Helper)> {
-    let (reader, mut writer) = pipe()?;
+fn ask_in_copy(host: &str, deadline: Instant) -> io::Result<String> {
+    let (mut reader, mut writer) = pipe()?;
     // SAFETY: no preconditions.
     let original = unsafe { libc::getpid() };
     // SAFETY: this process has one thread when it resolves names (the client has only one by then, the daemon
@@ -198,7 +145,14 @@ fn ask_in_copy(host: &str) -> io::Result<(File, Helper)> {
         // SAFETY: ends the copy without running anything of the original's.
         unsafe { libc::_exit(0) };
     }
-    Ok((reader, Helper::Copy(pid)))
+    drop(writer);
+    let answer = read_until(&mut reader, deadline);
+    // SAFETY: the child is ours and not yet waited for, so the number cannot be another process.
+    unsafe {
+        libc::kill(pid, libc::SIGKILL);
+        libc::waitpid(pid, std::ptr::null_mut(), 0);
+    }
+    answer
 }
 
 fn read_until(reader: &mut File, deadline: Instant) -> io::Result<String> {
@@ -239,13 +193,10 @@ mod tests {
 
     #[test]
     fn getent_knows_the_same_names() {
-        let said = |host| {
-            let (mut reader, _helper) = ask_getent(host).unwrap();
-            read_until(&mut reader, Instant::now() + Duration::from_secs(10)).unwrap()
-        };
-        assert!(said("localhost").contains("STREAM"));
-        assert_eq!(said("no-such-host.invalid"), "");
-        assert_eq!(said("--help"), "");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        assert!(ask_getent("localhost", deadline).unwrap().contains("STREAM"));
+        assert_eq!(ask_getent("no-such-host.invalid", deadline).unwrap(), "");
+        assert_eq!(ask_getent("--help", deadline).unwrap(), "");
     }
 
     #[test]
