@@ -14,6 +14,7 @@ pub mod include_server;
 
 pub mod include_scan;
 pub mod monitor;
+pub mod probe;
 pub mod pump;
 
 pub mod compiler_args;

@@ -17,6 +17,7 @@ macro_rules! say {
 mod distcc;
 mod distccd;
 mod include_server;
+mod lsdistcc;
 mod pump;
 mod standard_input;
 mod unbuilt;
@@ -28,7 +29,7 @@ type Applet = fn(&[OsString]) -> i32;
 /// stands in for.
 const APPLETS: &[(&str, Applet)] = &[
     ("distccd", distccd::run),
-    ("lsdistcc", unbuilt::run),
+    ("lsdistcc", lsdistcc::run),
     ("pump", pump::run),
     ("include_server", include_server::run),
     ("distccmon-text", unbuilt::run),

@@ -1,11 +1,10 @@
 //! The checks of each host, in the order in which a job would meet what they look for. All hosts at once, in threads:
 //! they wait, and compute nothing.
 //!
-//! Names are looked up before there are threads (`sys::resolve` asks for that). A host that is still not done when the
-//! time is up is left behind with its thread, and reported as such.
+//! A name, or a host, that is still not done when its time is up is left behind with its thread, and reported as such.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,54 +22,49 @@ use crate::hosts::backoff::Backoff;
 use crate::hosts::spec::{Host, Transport};
 use crate::protocol::Version;
 use crate::sys::net::Connecting;
-use crate::sys::resolve::Lookup;
+use crate::sys::resolve;
 
 /// How long a host may be silent over a job of one line. A server that is full lets it wait, so it is not little.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
-/// How long all hosts together may take, after their names are known. Two silences, and a connection.
+/// How long all hosts together may take: a name, a connection, two silences, and some.
 const TIME_MAX: Duration = Duration::from_secs(45);
-/// How many names are looked up at once: each takes a process and a descriptor.
-const LOOKUPS_MAX: usize = 100;
+/// How far apart lookups begin: several hundred at once fill the socket of a small name server, which then loses some.
+const LOOKUP_INTERVAL: Duration = Duration::from_millis(1);
 /// How many hosts are looked at at once: each takes a thread and two descriptors.
 const HOSTS_AT_ONCE_MAX: usize = 256;
 /// Room for a thread, in bytes: a job's buffers are not on its stack.
 const STACK_BYTES: usize = 1 << 20;
-
-/// One host on its way through the checks.
-#[derive(Debug)]
-struct Visit {
-    index: usize,
-    host: Host,
-    /// What its name stands for, and how long that took to find out; none for a host that has no name of ours.
-    addresses: Option<(io::Result<Vec<SocketAddr>>, Duration)>,
-}
 
 /// What all visits share.
 #[derive(Debug)]
 struct Practice {
     settings: Settings,
     specimens: Specimens,
+    /// When the next name may be looked up.
+    next_lookup: Mutex<Instant>,
 }
 
 /// Checks all hosts; the findings are in the hosts' order.
 pub(super) fn checks(hosts: Vec<Host>, settings: &Settings, specimens: Specimens) -> Vec<HostFindings> {
     let mut findings: Vec<HostFindings> = hosts.iter().map(unfinished).collect();
-    let visits: VecDeque<Visit> = looked_up(hosts, settings);
+    let visits: VecDeque<(usize, Host)> = hosts.into_iter().enumerate().collect();
     let threads = visits.len().min(HOSTS_AT_ONCE_MAX);
     let mut settings = settings.clone();
     settings.io_timeout = settings.io_timeout.min(SILENCE_MAX);
     settings.ssh = without_questions(&settings);
-    let practice = Arc::new(Practice { settings, specimens });
+    let practice = Arc::new(Practice { settings, specimens, next_lookup: Mutex::new(Instant::now()) });
     let queue = Arc::new(Mutex::new(visits));
     let (report, reports) = mpsc::channel();
     for _ in 0..threads {
         let (queue, practice, report) = (Arc::clone(&queue), Arc::clone(&practice), report.clone());
         let work = move || {
-            while let Some(visit) = { queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() } {
+            while let Some((index, host)) =
+                { queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() }
+            {
                 let mut checks = Vec::new();
-                practice.visit(&visit, &mut checks);
+                practice.visit(&host, &mut checks);
                 // Nobody listens any more when the time is up.
-                let _ = report.send((visit.index, checks));
+                let _ = report.send((index, checks));
             }
         };
         // With fewer threads it takes longer.
@@ -93,43 +87,8 @@ fn unfinished(host: &Host) -> HostFindings {
     HostFindings { host: host.word.clone(), takes_work, checks: vec![check] }
 }
 
-/// The hosts with their addresses; all names together may take as long as one connection.
-fn looked_up(hosts: Vec<Host>, settings: &Settings) -> VecDeque<Visit> {
-    let mut visits = VecDeque::new();
-    let mut hosts = hosts.into_iter().enumerate().peekable();
-    while hosts.peek().is_some() {
-        let began = Instant::now();
-        let deadline = began + settings.connect_timeout;
-        let started: Vec<_> = hosts
-            .by_ref()
-            .take(LOOKUPS_MAX)
-            .map(|(index, host)| {
-                let lookup = match &host.transport {
-                    Transport::Tcp { name, port } => Some(match u16::try_from(*port) {
-                        Ok(port) if port > 0 => Lookup::start(name, port),
-                        _ => Err(io::Error::new(
-                            io::ErrorKind::InvalidInput,
-                            format!("there is no port {port}"),
-                        )),
-                    }),
-                    Transport::Local | Transport::Ssh { .. } => None,
-                };
-                (index, host, lookup)
-            })
-            .collect();
-        for (index, host, lookup) in started {
-            let addresses = lookup.map(|lookup| {
-                let addresses = lookup.and_then(|lookup| lookup.finish(deadline));
-                (addresses, began.elapsed())
-            });
-            visits.push_back(Visit { index, host, addresses });
-        }
-    }
-    visits
-}
-
 /// The command for ssh hosts, which must not wait for a password that nobody is there to give.
-fn without_questions(settings: &Settings) -> Vec<std::ffi::OsString> {
+fn without_questions(settings: &Settings) -> Vec<OsString> {
     let mut words = settings.ssh.clone();
     if words.is_empty() {
         words.push("ssh".into());
@@ -145,22 +104,16 @@ fn without_questions(settings: &Settings) -> Vec<std::ffi::OsString> {
 
 impl Practice {
     /// All checks of one host, as far as each leads to the next.
-    fn visit(&self, visit: &Visit, checks: &mut Vec<Check>) {
-        let host = &visit.host;
+    fn visit(&self, host: &Host, checks: &mut Vec<Check>) {
         checks.push(self.entry(host));
-        if host.down || host.transport == Transport::Local || checks[0].verdict == Verdict::Bad {
+        if host.down || checks[0].verdict == Verdict::Bad {
             return;
         }
-        let reached = match &visit.addresses {
-            Some((Ok(addresses), time)) => {
-                checks.push(judgment::name_check(host, addresses, *time));
-                self.connect(host, addresses, checks)
-            }
-            Some((Err(error), _)) => {
-                checks.push(judgment::unknown_name(host, error));
-                None
-            }
-            None => Some((host.clone(), "THIS-MACHINE".into())),
+        let reached = match &host.transport {
+            Transport::Local => return,
+            Transport::Tcp { name, port } => self.reach(host, name, *port, checks),
+            // How it calls us is between ssh and it.
+            Transport::Ssh { .. } => Some((host.clone(), "THIS-MACHINE".into())),
         };
         let Some((reached, own_address)) = reached else { return };
         let Some(first) = self.specimens.compilers.first() else {
@@ -210,6 +163,46 @@ impl Practice {
             }
             _ => Check::good("list", words),
         }
+    }
+
+    /// Finds the name and tries the port.
+    fn reach(&self, host: &Host, name: &str, port: u32, checks: &mut Vec<Check>) -> Option<(Host, String)> {
+        let began = Instant::now();
+        let addresses = match u16::try_from(port) {
+            Ok(port) if port > 0 => self.look_up(name, port),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("there is no port {port}"))),
+        };
+        match addresses {
+            Ok(addresses) => {
+                checks.push(judgment::name_check(host, &addresses, began.elapsed()));
+                self.connect(host, &addresses, checks)
+            }
+            Err(error) => {
+                checks.push(judgment::unknown_name(host, &error));
+                None
+            }
+        }
+    }
+
+    /// The addresses of a name, in the time that a job has for it. A question without an answer stays behind.
+    fn look_up(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let turn = {
+            let mut next = self.next_lookup.lock().unwrap_or_else(PoisonError::into_inner);
+            let turn = (*next).max(Instant::now());
+            *next = turn + LOOKUP_INTERVAL;
+            turn
+        };
+        thread::sleep(turn.saturating_duration_since(Instant::now()));
+        let (sender, receiver) = mpsc::channel();
+        let patience = self.settings.connect_timeout;
+        let (name, deadline) = (name.to_string(), turn + patience);
+        thread::Builder::new().stack_size(STACK_BYTES).spawn(move || {
+            // Nobody listens any more when the time is up.
+            let _ = sender.send(resolve::addresses_beside_threads(&name, port, deadline));
+        })?;
+        receiver.recv_timeout(patience).unwrap_or_else(|_| {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "the name was not resolved in time"))
+        })
     }
 
     /// Tries the port. The host as it was reached, by number, and how it calls us.
