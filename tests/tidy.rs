@@ -13,6 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "client",
             "daemon",
+            "doctor",
             "include_scan",
             "include_server",
             "monitor",
@@ -28,6 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "sys",
         ],
     ),
+    ("doctor", &["client", "hosts", "compiler_args", "protocol", "exit_code", "log", "sys"]),
     ("client", &["monitor", "mail", "hosts", "compiler_args", "protocol", "exit_code", "log", "sys"]),
     ("daemon", &["toolchain", "compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
     ("include_scan", &["compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
@@ -68,9 +70,10 @@ const HOMES: &[(&str, &[&str])] = &[
             "daemon/listeners.rs",
             "daemon/staging.rs",
             "daemon/statistics",
+            "probe/",
         ],
     ),
-    ("serde_json", &["daemon/statistics/json.rs"]),
+    ("serde_json", &["daemon/statistics/json.rs", "doctor/report.rs"]),
     ("socket2", &["sys/net.rs"]),
 ];
 

@@ -145,7 +145,15 @@ impl Judge {
         }
         let used = self.advance(bytes)?;
         self.kept.extend_from_slice(&bytes[used..]);
-        if self.complete && !self.kept.is_empty() { Err(Fault::Trailing) } else { Ok(()) }
+        if !self.complete {
+            return Ok(());
+        }
+        // Servers that refuse may wait for us to close the connection.
+        match self.failure() {
+            Some(failure) => Err(failure),
+            None if self.kept.is_empty() => Ok(()),
+            None => Err(Fault::Trailing),
+        }
     }
 
     /// Whether nothing was sent yet.
@@ -154,17 +162,20 @@ impl Judge {
     }
 
     /// The server has closed the connection: whether the job was done.
-    pub fn end(&mut self) -> Result<(), Fault> {
+    pub fn end(&self) -> Result<(), Fault> {
         if !self.anything {
             return Err(Fault::NoAnswer);
         }
         if !self.decoder.may_end_here() || !self.kept.is_empty() {
             return Err(ProtocolError::Truncated { reading: self.decoder.expecting() }.into());
         }
-        match self.status {
-            Some(status) if !status.success() => Err(Fault::Failed { status, message: self.message() }),
-            _ => Ok(()),
-        }
+        self.failure().map_or(Ok(()), Err)
+    }
+
+    /// That the job failed, if the status has come and says so.
+    fn failure(&self) -> Option<Fault> {
+        let status = self.status.filter(|status| !status.success())?;
+        Some(Fault::Failed { status, message: self.message() })
     }
 
     /// Hands bytes to the decoder; how many it used.
@@ -191,8 +202,8 @@ impl Judge {
     }
 
     /// What the server said, as one line.
-    fn message(&mut self) -> String {
-        let mut text = std::mem::take(&mut self.messages);
+    fn message(&self) -> String {
+        let mut text = self.messages.clone();
         if self.version.compresses() && !text.is_empty() {
             match lzo::decompress(&text, LIMITS.messages_bytes as usize) {
                 Ok(plain) => text = plain,
@@ -289,7 +300,7 @@ mod tests {
             (
                 1,
                 b"DONE00000001STAT00000100SERR00000000SOUT00000000DOTO00000003abc".to_vec(),
-                "more than an answer",
+                "there failed with status 1",
             ),
         ];
         for (number, reply, want) in cases {
@@ -312,9 +323,8 @@ mod tests {
         for _ in 0..64 {
             judge.take(&[b'b'; 4096]).unwrap();
         }
-        judge.take(b"DOTO00000000").unwrap();
+        let Err(Fault::Failed { message, .. }) = judge.take(b"DOTO00000000") else { panic!("it failed") };
         assert_eq!(judge.messages.len(), 256 << 10);
-        let Err(Fault::Failed { message, .. }) = judge.end() else { panic!("it failed") };
         assert_eq!(message.len(), QUOTE_MAX);
     }
 }
