@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use raw::{Daemon, Place, is_root, request, wait_for_end};
+use raw::{Daemon, Place, request, wait_for_end};
 use support::{Outcome, send_signal};
 
 /// A real compiler; the name leads to no wrapper.
@@ -23,8 +23,11 @@ fn hiding(place: &Place) -> Vec<String> {
     let script = "mount -t tmpfs none \"$0\" && mkdir \"$0/upper\" \"$0/work\" \
          && mount -t overlay -o lowerdir=/usr/lib,upperdir=\"$0/upper\",workdir=\"$0/work\" none /usr/lib \
          && rm -rf /usr/lib/distcc && exec \"$@\"";
-    let namespace =
-        if is_root() { ["--mount"].as_slice() } else { &["--mount", "--map-current-user", "--keep-caps"] };
+    let namespace = if support::is_root() {
+        ["--mount"].as_slice()
+    } else {
+        &["--mount", "--map-current-user", "--keep-caps"]
+    };
     let mut words: Vec<String> = vec!["/usr/bin/unshare".into()];
     words.extend(namespace.iter().map(|word| word.to_string()));
     words.extend(["/bin/sh", "-c", script, scratch.to_str().unwrap()].map(String::from));

@@ -9,12 +9,14 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use distcc::protocol::lzo;
 
+#[allow(unused_imports, reason = "each test program uses a part of this")]
+pub use crate::support::is_root;
 use crate::support::{self, DaemonBuilder, PATIENCE, Sandbox, tree_of, wait_until};
 
 /// "At once", on a busy machine; below the second that distcc 3.4 takes for many things.
@@ -198,10 +200,6 @@ pub fn is_alive(pid: u32) -> bool {
 #[track_caller]
 pub fn wait_for_end(pid: u32) {
     wait_until(&format!("the end of process {pid}"), || !is_alive(pid));
-}
-
-pub fn is_root() -> bool {
-    fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
 pub fn text(bytes: &[u8]) -> String {
