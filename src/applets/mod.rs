@@ -31,6 +31,8 @@ const APPLETS: &[(&str, Applet)] = &[
     ("distccd", distccd::run),
     ("lsdistcc", unbuilt::run),
     ("pump", pump::run),
+    // Its name in Debian.
+    ("distcc-pump", pump::run),
     ("include_server", include_server::run),
     ("distccmon-text", unbuilt::run),
     ("update-distcc-symlinks", update_distcc_symlinks::run),
