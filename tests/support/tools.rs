@@ -26,6 +26,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ninja", "ninja-build"),
     ("sshd", "openssh-server"),
     ("ssh-keygen", "openssh-client"),
+    ("systemd-analyze", "systemd"),
     ("strace", "strace"),
     ("unshare", "util-linux"),
     ("xinetd", "xinetd"),
