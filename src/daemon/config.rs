@@ -8,10 +8,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::daemon::access::AccessList;
+use crate::daemon::principals::ListKind;
 use crate::log::Level;
+use crate::sys::gssapi::Name;
 
 /// Default of `--port`.
 pub const PORT_DEFAULT: u16 = 3632;
+/// Default of `--stats-port`.
+pub const STATISTICS_PORT_DEFAULT: u16 = 3633;
 /// Default of `--nice`.
 pub const NICE_DEFAULT: i32 = 5;
 
@@ -76,6 +80,15 @@ impl SandboxMode {
     }
 }
 
+/// How clients must say who they are (`--auth`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthenticationConfig {
+    /// DISTCCD_PRINCIPAL: the server's own principal.
+    pub principal: Name,
+    /// `--whitelist` or `--blacklist`.
+    pub list: Option<(ListKind, PathBuf)>,
+}
+
 /// The daemon's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -85,6 +98,10 @@ pub struct Config {
     pub access: AccessList,
     /// `--allow-file`: who may, too; absolute.
     pub allow_file: Option<PathBuf>,
+    /// `--auth`.
+    pub authentication: Option<AuthenticationConfig>,
+    /// `--stats`: the port for statistics; 0 lets the kernel choose.
+    pub statistics_port: Option<u16>,
     /// Compilers at once.
     pub jobs: usize,
     /// `--job-lifetime`.

@@ -11,6 +11,7 @@ pub mod manager;
 pub mod passed;
 pub mod upkeep;
 
+pub mod capacity;
 pub mod client;
 pub mod listeners;
 pub mod server;
@@ -18,6 +19,7 @@ pub mod server;
 pub mod connection;
 pub mod crowd;
 pub mod deadline;
+pub mod excess;
 pub mod exchange;
 pub mod receiving;
 
@@ -34,6 +36,8 @@ pub mod file_set;
 pub mod surroundings;
 pub mod system_headers;
 
+pub mod statistics;
+
 pub mod allowance;
 pub mod graves;
 pub mod patron;
@@ -46,8 +50,10 @@ pub mod workers;
 
 pub mod access;
 pub mod allow_file;
+pub mod authentication;
 pub mod compilers;
 pub mod policy;
+pub mod principals;
 pub mod refusal;
 
 #[cfg(test)]
