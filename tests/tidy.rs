@@ -54,9 +54,11 @@ const IMPURE: &[&str] =
 const HOMES: &[(&str, &[&str])] = &[
     ("argh", &["applets/"]),
     ("crc32fast", &["checksum.rs"]),
+    ("mdns_sd", &["daemon/announcer.rs", "hosts/browser.rs"]),
     ("memmap2", &["sys/mapped_file.rs"]),
     ("minilzo_rs", &["protocol/lzo/"]),
     ("mio", &["daemon/server.rs", "daemon/client.rs", "daemon/listeners.rs", "daemon/staging.rs"]),
+    ("simple_dns", &["hosts/name_server.rs"]),
     ("socket2", &["sys/net.rs"]),
 ];
 

@@ -20,6 +20,7 @@ mod include_server;
 mod pump;
 mod standard_input;
 mod unbuilt;
+mod zeroconf;
 
 /// A program: its arguments, its own name first, to its exit status.
 type Applet = fn(&[OsString]) -> i32;
@@ -32,6 +33,8 @@ const APPLETS: &[(&str, Applet)] = &[
     ("pump", pump::run),
     ("include_server", include_server::run),
     ("distccmon-text", unbuilt::run),
+    (crate::daemon::announcer::PROGRAM, zeroconf::announce),
+    (crate::hosts::zeroconf::PROGRAM, zeroconf::browse),
     ("update-distcc-symlinks", unbuilt::run),
 ];
 

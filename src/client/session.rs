@@ -10,7 +10,7 @@ use crate::client::local::{self, Diagnostics};
 use crate::client::settings::Settings;
 use crate::exit_code::ExitCode;
 use crate::hosts::backoff::Backoff;
-use crate::hosts::list::{self, HostList};
+use crate::hosts::list::{self, HostList, Wanted};
 use crate::hosts::slots::{LocalSlot, Slots};
 use crate::log_warning;
 use crate::monitor::state_file::{Phase, StateFile};
@@ -143,7 +143,10 @@ pub fn read_hosts(settings: &Settings) -> Result<HostList, String> {
     let system = SYSTEM_HOST_FILES.map(PathBuf::from);
     let files: Vec<_> = own.iter().chain(&system).map(PathBuf::as_path).collect();
     let source = list::find(settings.hosts.as_deref(), &files).map_err(|error| error.to_string())?;
-    let mut list = HostList::parse(&source.text, &source.name).map_err(|error| error.to_string())?;
+    let directory = settings.directory.as_deref();
+    let mut find = |wanted: &Wanted| wanted.find(directory, &settings.search_path);
+    let found = HostList::parse_and_find(&source.text, &source.name, &mut find);
+    let mut list = found.map_err(|error| error.to_string())?;
     if list.randomize {
         list.shuffle(process::random_seed());
     }

@@ -7,12 +7,14 @@ use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::daemon::allowance::{MEMORY_BYTES, Pools};
+use crate::daemon::announcer::{self, Announcer};
 use crate::daemon::compilers::{self, Compilers, Policy};
 use crate::daemon::config::{Config, LogTarget, Mode, SandboxMode};
 use crate::daemon::connection::Limits;
@@ -102,6 +104,8 @@ pub fn run(config: Config) -> Result<Option<i32>, ExitCode> {
                 process::lead_group();
             }
             let _pid_file = config.pid_file.as_deref().map(PidFile::guard);
+            // Now, because the server itself leaves the network soon.
+            let _announcer = announcer(&config, &listeners);
             serve(&config, policy, listeners)
         }
     }
@@ -112,6 +116,24 @@ fn could_not(what: &'static str) -> impl Fn(io::Error) -> ExitCode {
         log_error!("{what}: {error}");
         ExitCode::DistccFailed
     }
+}
+
+/// The process that announces the server, if that is wanted and possible: a server that nobody finds is one still.
+fn announcer(config: &Config, listeners: &[TcpListener]) -> Option<Announcer> {
+    if !config.zeroconf {
+        return None;
+    }
+    let service = announcer::Service {
+        jobs: config.jobs,
+        addresses: listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect(),
+        search_path: config.environment.search_path.clone(),
+    };
+    let log = match &config.log {
+        LogTarget::Stderr => process::duplicate_descriptor(2).ok(),
+        LogTarget::File(path) => open_log_file(path).ok().map(OwnedFd::from),
+        LogTarget::Syslog => None,
+    };
+    Announcer::start(&service, log).map_err(|error| log_warning!("{error}")).ok()
 }
 
 fn drop_privileges(config: &Config) -> Result<(), ExitCode> {

@@ -43,14 +43,15 @@ pub(super) fn configure(mut options: Options, input: Input) -> Result<Config, Ex
             return Err(ExitCode::BadArguments);
         }
     }
-    for (given, option) in
-        [(options.stats || !options.stats_port.is_empty(), "--stats"), (options.zeroconf, "--zeroconf")]
-    {
+    for (given, option) in [(options.stats || !options.stats_port.is_empty(), "--stats")] {
         if given {
             log_warning!("{option}: not built yet, ignored");
         }
     }
     let inetd = options.inetd || (!options.daemon && !options.wizard && input != Input::Other);
+    if inetd && options.zeroconf {
+        log_warning!("--zeroconf: what inetd starts is not announced; run the server by itself for that");
+    }
     let log_level = log_level(&options);
     let sandbox = sandbox_mode(&options)?;
     let exposed = absolute_paths("--expose", &options.expose, "want a directory")?;
@@ -89,6 +90,7 @@ pub(super) fn configure(mut options: Options, input: Input) -> Result<Config, Ex
         lifetime: options.lifetime.pop().filter(|seconds| *seconds > 0),
         nice: options.nice.pop().unwrap_or(NICE_DEFAULT),
         oom_score_adjustment: options.oom_score_adj.pop(),
+        zeroconf: options.zeroconf && !inetd,
         pid_file: options.pid_file.pop().map(|path| std::path::absolute(&path).unwrap_or(path)),
         user: options.user.pop(),
         any_compiler,

@@ -36,6 +36,9 @@ pub(super) struct Options {
     /// address or name to listen on (default: all)
     #[argh(option, arg_name = "addr")]
     pub(super) listen: Vec<String>,
+    /// announce the server in the local network
+    #[argh(switch)]
+    pub(super) zeroconf: bool,
     /// stay in the foreground
     #[argh(switch)]
     pub(super) no_detach: bool,
@@ -120,9 +123,6 @@ pub(super) struct Options {
     /// its port
     #[argh(option, hidden_help)]
     pub(super) stats_port: Vec<u16>,
-    /// announcement by multicast DNS, not built yet
-    #[argh(switch, hidden_help)]
-    pub(super) zeroconf: bool,
     /// mutual authentication, not in this build
     #[argh(switch, hidden_help)]
     pub(super) auth: bool,
