@@ -2,6 +2,7 @@
 //! `distccd-announcer` by the server, `distcc-zeroconf` by a user's first client.
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ pub(super) fn browse(argv: &[OsString]) -> i32 {
         .and_then(|word| word.to_str()?.parse().ok())
         .map_or(browser::IDLE_TIME_MAX, Duration::from_secs);
     let answered = || {
-        let _ = process::forget_standard_streams();
+        let _ = io::stdout().write_all(b"\n").and_then(|()| io::stdout().flush());
     };
     finish(browser::run(Path::new(directory), idle, search_path, answered))
 }

@@ -84,7 +84,7 @@ fn start(directory: &Path, search_path: &OsStr, deadline: Instant) -> io::Result
     }
     .spawn()?;
     drop(its);
-    // It closes its end.
+    // It says a word, or ends.
     if net::poll(&[(ours.as_fd(), Ready::Readable)], Some(deadline))?.is_empty() {
         log_info!("+zeroconf: no answer yet");
     }
