@@ -128,6 +128,28 @@ fn the_reason_is_told_where_asked_for() {
     sandbox.finish([our_daemon, their_daemon, other]);
 }
 
+/// distcc-ng's findings 145 and 226 are a name that overflows a buffer and one that is a format.
+#[test]
+fn names_are_names() {
+    let sandbox = Sandbox::new();
+    let port = free_port();
+    let long = "x".repeat(100_000);
+    for name in
+        [&long, "%s%n%s%n", "%n%d%s%s%s", "%x", "\u{1b}]0;x\u{7}", "a\nb", "", "-x", "h ost", "..", "[", "]["]
+    {
+        let run = ours(&sandbox, port, "-v -v -x 127.0.0.1").args([name]).run();
+        assert_eq!((run.code(), run.out()), (0, format!("127.0.0.1:{port},down\n")), "{}", run.err());
+        assert!(run.err().lines().all(|line| line.starts_with("lsdistcc[")), "{run}");
+        assert!(!run.err().contains('\u{1b}'), "{run}");
+        let run = ours(&sandbox, port, "-x -t5").args([name]).run();
+        assert!(run.out().is_empty() || run.out().starts_with("Usage"), "{}", run.err());
+        assert_eq!(run.code(), 1, "{}", run.err());
+    }
+    let run = ours(&sandbox, port, "-c0 -l localhost").run();
+    assert_eq!((run.code(), run.out()), (0, format!("localhost:{port} 0\n")), "{run}");
+    sandbox.finish([]);
+}
+
 #[test]
 fn ipv6_works_like_ipv4() {
     let sandbox = Sandbox::new();
@@ -149,7 +171,7 @@ fn ipv6_works_like_ipv4() {
 }
 
 /// Servers that do something with each connection: the address of each, and a port that is the same for all.
-fn serve(behaviours: &[fn(TcpStream)]) -> (u16, Vec<String>) {
+fn serve(behaviours: &[Behaviour]) -> (u16, Vec<String>) {
     'port: loop {
         let port = free_port();
         let mut listeners = Vec::new();
@@ -191,12 +213,15 @@ fn read_request(stream: &mut TcpStream) {
     }
 }
 
+/// What a server does with a connection.
+type Behaviour = fn(TcpStream);
+
 const DONE: &[u8] = b"DONE00000001STAT00000000SERR00000000SOUT00000000DOTO00000003obj";
 
 #[test]
 fn servers_that_are_none() {
     let sandbox = Sandbox::new();
-    let cases: [(fn(TcpStream), &str); 15] = [
+    let cases: [(Behaviour, &str); 15] = [
         (
             |mut stream| {
                 read_request(&mut stream);
@@ -294,8 +319,8 @@ fn servers_that_are_none() {
 #[test]
 fn the_time_for_everything_ends_it_silently_with_success() {
     let sandbox = Sandbox::new();
-    let silent: fn(TcpStream) = |stream| drop((stream, thread::sleep(Duration::from_secs(8))));
-    let prompt: fn(TcpStream) = |mut stream| {
+    let silent: Behaviour = |stream| drop((stream, thread::sleep(Duration::from_secs(8))));
+    let prompt: Behaviour = |mut stream| {
         read_request(&mut stream);
         let _ = stream.write_all(DONE);
     };
@@ -315,7 +340,7 @@ fn the_time_for_everything_ends_it_silently_with_success() {
 #[test]
 fn lines_come_when_they_are_known() {
     let sandbox = Sandbox::new();
-    let silent: fn(TcpStream) = |stream| drop((stream, thread::sleep(Duration::from_secs(60))));
+    let silent: Behaviour = |stream| drop((stream, thread::sleep(Duration::from_secs(60))));
     let (port, addresses) = serve(&[|stream| drop(stream), silent, silent]);
     let script = "\"$0\" \"$@\" | { read -r first; echo \"$first\"; }";
     let lister = sandbox.path("bin/lsdistcc");
