@@ -347,6 +347,9 @@ fn lines_come_when_they_are_known() {
     let words = [script, lister.to_str().unwrap(), &format!("-r{port}"), "-x", "-t0", "-k3000", "-pgcc"];
     let run = sandbox.command("/bin/sh").arg_list("-c", &words).args(&addresses).run();
     assert_eq!(run.out(), format!("127.0.3.1:{port},down\n"), "{run}");
+    let full = format!("\"$0\" -r{port} -x 127.0.3.1 >/dev/full");
+    let run = sandbox.command("/bin/sh").arg_list("-c", &[&full, words[1]]).run();
+    assert!(run.code() == 1 && run.err().contains("write standard output: No space left"), "{run}");
     let started = sandbox.command("/bin/sh").arg_list("-c", &["exec \"$0\" \"$@\" > out", words[1]]);
     let mut running = started.args(&words[2..5]).args(["-k60000", "-pgcc"]).args(&addresses).start();
     wait_until("the first line", || {
@@ -382,6 +385,7 @@ fn pump_uses_the_servers_that_are_found() {
         // pump's own 150 ms to connect come first, and the last one counts.
         .env("LSDISTCC_ARGS", format!("-r{} -c2000 -k9000 -pgcc -P1", daemon.port()))
         .env("DISTCC_FALLBACK", "0")
+        .within(Duration::from_secs(40))
         .run();
     assert_eq!(run.code(), 0, "{run}");
     assert!(run.out().contains("__________Found 1 available distcc servers\n"), "{run}");

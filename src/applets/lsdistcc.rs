@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
@@ -76,17 +76,26 @@ pub fn run(argv: &[OsString]) -> i32 {
             return FAILED;
         }
     };
-    let mut output = std::io::stdout();
+    let mut output = io::stdout();
+    let mut unwritten = None;
     let mut report = |finding: Finding<'_>| {
         let Some(line) = options.line(&finding) else { return ControlFlow::Continue(()) };
         // Whoever reads this may start with the first server while others are still asked; and if nobody reads it any
         // more there is nothing left to do.
         match output.write_all(line.as_bytes()).and_then(|()| output.flush()) {
             Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
+            Err(error) => {
+                unwritten = Some(error);
+                ControlFlow::Break(())
+            }
         }
     };
-    match survey::run(plan, &mut report) {
+    let outcome = survey::run(plan, &mut report);
+    if let Some(error) = unwritten.filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+        log_error!("write standard output: {error}");
+        return FAILED;
+    }
+    match outcome {
         // That a name resolves is all that 3.4's status says, and when time is over it is content.
         Ok(summary) if summary.resolved > 0 || summary.expired => 0,
         Ok(_) => FAILED,
