@@ -392,5 +392,17 @@ fn pump_uses_the_servers_that_are_found() {
     assert!(run.out().contains(&format!("--randomize 127.0.0.1:{},cpp,lzo\n", daemon.port())), "{run}");
     // The test job and the build's.
     daemon.wait_for_jobs(2);
+    // Whatever else is printed of a server, the list names it.
+    let run = sandbox
+        .applet("pump")
+        .args(["sh", "-c", "distcc --show-hosts; distcc gcc -c a.c -o b.o"])
+        .env("DISTCC_POTENTIAL_HOSTS", "127.0.0.1 127.0.0.9")
+        .env("LSDISTCC_ARGS", format!("-r{} -c2000 -P3 -l -x", daemon.port()))
+        .env("DISTCC_FALLBACK", "0")
+        .within(Duration::from_secs(40))
+        .run();
+    assert_eq!(run.code(), 0, "{run}");
+    assert!(run.out().contains(&format!("\n127.0.0.1:{},lzo,cpp,cpp,lzo\n", daemon.port())), "{run}");
+    daemon.wait_for_jobs(3);
     sandbox.finish([daemon]);
 }
