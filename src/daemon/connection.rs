@@ -465,6 +465,7 @@ impl Connection {
         if receiving.at_start() {
             log_warning!("{} does not speak distcc's protocol: {error}", self.peer);
             self.summarise(Outcome::BadRequest, error.exit_code().number());
+            self.summary.refusal = Some(Refusal::new(error.exit_code(), error.to_string()));
             return self.close();
         }
         self.refuse_and_drain(Refusal::new(error.exit_code(), format!("bad request: {error}")), context)
