@@ -28,6 +28,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ssh-keygen", "openssh-client"),
     ("strace", "strace"),
     ("unshare", "util-linux"),
+    ("promtool", "prometheus"),
     ("xinetd", "xinetd"),
 ];
 
