@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
 use support::{Daemon, Outcome, Run, Sandbox, require, wait_until};
 
 /// Long enough for the page to ask twice, in the browser's own time.
@@ -29,6 +30,14 @@ fn statistics_of(daemon: &Daemon) -> String {
     daemon.wait_for_log("statistics on ");
     let log = daemon.log();
     log.split("statistics on ").nth(1).unwrap().lines().next().unwrap().to_string()
+}
+
+fn json(address: &str) -> Value {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /json HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
 }
 
 /// Width and height of a PNG file, and how many bytes it has.
@@ -64,14 +73,17 @@ fn a_browser_shows_what_the_server_did() {
     .unwrap();
     let _ = stream.read_to_end(&mut Vec::new());
     // Into a step that is over, so that it is drawn.
-    std::thread::sleep(Duration::from_secs(4));
+    wait_until("a step with two compiles", || {
+        let steps = &json(&address)["history"][0]["compiled"];
+        steps.as_array().is_some_and(|steps| steps.iter().filter_map(Value::as_u64).sum::<u64>() == 2)
+    });
 
     let url = format!("http://{address}/");
     let run = chromium(&sandbox, &["--dump-dom"], &url);
     assert_eq!(run.code(), 0, "{run}");
     let page = run.out();
     assert!(page.contains(">live<"), "{page}");
-    assert!(page.contains("<b>2</b><span>compiled in all</span>"), "{page}");
+    assert!(page.contains("<b>2</b><span>compiled, 0 failed</span>"), "{page}");
     assert!(page.contains("127.0.0.1") && page.contains("100 %"), "{page}");
     assert!(page.matches("<polyline").count() >= 6, "{page}");
     assert!(page.contains("&lt;img src=x&gt;"), "the refused compiler: {page}");

@@ -186,7 +186,9 @@ fn history_of_clients(steps: &Steps) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::statistics::cases;
+    use crate::daemon::refusal::Refusal;
+    use crate::daemon::statistics::{Ending, Levels, Occurrence, cases};
+    use crate::exit_code::ExitCode;
 
     #[test]
     fn the_object_has_what_the_page_shows() {
@@ -213,5 +215,34 @@ mod tests {
             assert_eq!(value.pointer(pointer), Some(&expected), "{pointer} in {value:#}");
         }
         assert_eq!(value["history"][0]["running"].as_array().unwrap().len(), 20);
+    }
+
+    #[test]
+    fn a_day_of_much_work_by_many_is_not_too_long_to_be_asked_for() {
+        let (mut ledger, _) = cases::ledger();
+        let began = ledger.began + Duration::from_secs(60);
+        for step in 0..2 * 24 * 3600 / 5 {
+            let at = began + Duration::from_secs(5 * step);
+            let busy = usize::try_from(step % 65).unwrap();
+            let levels = Levels { running: busy, waiting: 10 * busy, clients: 11 * busy };
+            ledger.note(at, Occurrence::Levels(levels));
+            for outcome in [Outcome::Compiled, Outcome::Failed, Outcome::Other] {
+                let origin = Origin::V6Net(step % 1000);
+                let refusal =
+                    Some(Refusal::new(ExitCode::ALL[(step % 21) as usize], "\u{1f980}".repeat(500)));
+                let ending = Ending { origin, refusal, ..cases::ending(outcome, 1 + step % 7919) };
+                ledger.note(at, Occurrence::Ended(Box::new(ending)));
+            }
+        }
+        let now = began + Duration::from_secs(2 * 24 * 3600);
+        ledger.pass(now);
+        let text = json(&ledger, &cases::machine(), 0, now);
+        let value: Value = serde_json::from_str(&text).unwrap();
+        let lengths: Vec<usize> =
+            (0..3).map(|series| value["history"][series]["running"].as_array().unwrap().len()).collect();
+        assert_eq!(lengths, [300, 360, 288]);
+        assert_eq!(value["history"][2]["clients"].as_array().unwrap().len(), HISTORIES_MAX + 1);
+        assert_eq!(value["clients"].as_array().unwrap().len(), 64);
+        assert!(text.len() < 256 << 10, "{} bytes", text.len());
     }
 }
