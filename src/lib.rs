@@ -6,12 +6,15 @@
 
 pub mod applets;
 
+pub mod doctor;
+
 pub mod client;
 pub mod daemon;
 pub mod include_server;
 
 pub mod include_scan;
 pub mod monitor;
+pub mod probe;
 pub mod pump;
 
 pub mod compiler_args;

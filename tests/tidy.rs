@@ -13,9 +13,11 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "client",
             "daemon",
+            "doctor",
             "include_scan",
             "include_server",
             "monitor",
+            "probe",
             "pump",
             "hosts",
             "toolchain",
@@ -27,6 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "sys",
         ],
     ),
+    ("doctor", &["client", "hosts", "compiler_args", "protocol", "exit_code", "log", "sys"]),
     ("client", &["monitor", "mail", "hosts", "compiler_args", "protocol", "exit_code", "log", "sys"]),
     ("daemon", &["toolchain", "compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
     ("include_scan", &["compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
@@ -35,6 +38,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["include_scan", "compiler_args", "mail", "protocol", "checksum", "exit_code", "log", "sys"],
     ),
     ("monitor", &["exit_code", "log", "sys"]),
+    ("probe", &["protocol", "exit_code", "log", "sys"]),
     ("pump", &["hosts", "exit_code", "log", "sys"]),
     ("hosts", &["protocol", "checksum", "exit_code", "log", "sys"]),
     ("toolchain", &["exit_code", "log", "sys"]),
@@ -66,9 +70,10 @@ const HOMES: &[(&str, &[&str])] = &[
             "daemon/listeners.rs",
             "daemon/staging.rs",
             "daemon/statistics",
+            "probe/",
         ],
     ),
-    ("serde_json", &["daemon/statistics/json.rs"]),
+    ("serde_json", &["daemon/statistics/json.rs", "doctor/report.rs"]),
     ("socket2", &["sys/net.rs"]),
 ];
 
@@ -343,7 +348,7 @@ fn declared_options() -> BTreeSet<String> {
     let mut lines = declaration.lines().map(str::trim);
     while let Some(line) = lines.next() {
         let Some(attribute) = line.strip_prefix("#[argh(") else { continue };
-        let field = lines.next().unwrap().trim_start_matches("pub(super) ").split(':').next().unwrap();
+        let field = lines.next().unwrap().split(':').next().unwrap().trim_start_matches("pub(super) ");
         if attribute.starts_with("positional") {
             continue;
         }

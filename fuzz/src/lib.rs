@@ -29,6 +29,7 @@ pub const TARGETS: &[Target] = &[
     ("directives", analysis::directives),
     ("elf", results::elf),
     ("gathered", results::gathered),
+    ("handshake", wire::handshake),
     ("host_list", lists::host_list),
     ("http_request", visits::http_request),
     ("include_query", wire::include_query),

@@ -17,6 +17,8 @@ use crate::log::{self, Level, Sink};
 use crate::log_error;
 use crate::sys::{process, service_manager};
 
+use crate::applets::principal_text;
+use crate::sys::gssapi;
 use configuration::{configure, passed_descriptors};
 use options::{Options, separate_value};
 
@@ -72,6 +74,14 @@ fn parse(argv: &[OsString]) -> Result<Option<Options>, ExitCode> {
     match Options::from_args(&["distccd"], &words) {
         Ok(options) if options.version => {
             say!("{}", version());
+            Ok(None)
+        }
+        Ok(options) if options.show_principal => {
+            if !gssapi::IS_BUILT_IN {
+                log_error!("--show-principal: {}", gssapi::ABSENT);
+                return Err(ExitCode::BadArguments);
+            }
+            say!("{}", principal_text(configuration::principal().as_deref()));
             Ok(None)
         }
         Ok(options) => Ok(Some(options)),

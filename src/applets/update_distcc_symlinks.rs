@@ -16,16 +16,16 @@ use crate::{log_error, log_info, log_warning};
 const HELP: &str = "\
 Usage: update-distcc-symlinks [--prefix DIR] [--verbose] [DIRECTORY...]
 
-Makes PREFIX/lib/distcc hold a link to distcc for each compiler in /usr/local/bin,
-/usr/bin and the directories given, and prints their names. Links for compilers that
-are gone are removed; what is not one of these links is left alone.
+Makes PREFIX/lib/distcc hold a link to distcc for each compiler in
+/usr/local/bin, /usr/bin and the directories given, and prints their names.
+Links for compilers that are gone are removed; whatever else is there stays.
 
    --prefix DIR   instead of the prefix this program is installed in
    --verbose      say which links are made and removed
    --help         this text
 
-Builds use the links by having the directory first in PATH. Servers run the compilers
-that have one. Run it after compilers were installed or removed.";
+Builds use the links by having the directory first in PATH. Servers run the
+compilers that have one. Run it after compilers were installed or removed.";
 
 /// The option with its value in one word.
 const JOINED_PREFIX: &[u8] = b"--prefix=";

@@ -2,6 +2,8 @@
 
 pub mod job;
 
+pub mod explain;
+
 pub mod job_log;
 pub mod outcome;
 pub mod session;
@@ -19,6 +21,7 @@ pub mod include_server;
 pub mod include_variables;
 pub mod pump;
 
+pub mod authentication;
 mod pace;
 pub mod remote;
 pub mod transport;

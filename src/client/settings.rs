@@ -58,6 +58,8 @@ pub struct Settings {
     pub cork: bool,
     /// DISTCC_SSH: the words of the connection command.
     pub ssh: Vec<OsString>,
+    /// DISTCC_PRINCIPAL: the service that hosts with `,auth` must be.
+    pub principal: Option<String>,
     /// TMPDIR, else `/tmp`.
     pub temporary: PathBuf,
     /// PATH as it was inherited.
@@ -117,6 +119,7 @@ impl Settings {
             save_temps: flag("DISTCC_SAVE_TEMPS", false),
             cork: flag("DISTCC_TCP_CORK", true),
             ssh: words(&env::var_os("DISTCC_SSH").unwrap_or_else(|| "ssh".into())),
+            principal: non_empty("DISTCC_PRINCIPAL").map(|name| name.to_string_lossy().into_owned()),
             temporary: non_empty("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from),
             search_path: env::var_os("PATH").unwrap_or_default(),
             safeguard: env::var("_DISTCC_SAFEGUARD").ok().map(|level| match level.trim().parse() {
@@ -181,6 +184,25 @@ impl LogSettings {
                 .ok()
                 .and_then(|number| number.parse().ok())
                 .filter(|number| *number > 0),
+        }
+    }
+}
+
+/// Variables of others, which the doctor looks at because they decide what becomes of distcc's work.
+#[derive(Clone, Debug)]
+pub struct Neighbours {
+    /// CCACHE_PREFIX: what ccache puts before a compiler's command.
+    pub ccache_prefix: Option<OsString>,
+    /// CCACHE_DISABLE is set: ccache only passes commands on.
+    pub ccache_is_off: bool,
+}
+
+impl Neighbours {
+    /// Reads the environment.
+    pub fn from_environment() -> Neighbours {
+        Neighbours {
+            ccache_prefix: non_empty("CCACHE_PREFIX"),
+            ccache_is_off: env::var_os("CCACHE_DISABLE").is_some(),
         }
     }
 }

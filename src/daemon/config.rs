@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::daemon::access::AccessList;
+use crate::daemon::principals::ListKind;
 use crate::log::Level;
+use crate::sys::gssapi::Name;
 
 /// Default of `--port`.
 pub const PORT_DEFAULT: u16 = 3632;
@@ -78,6 +80,15 @@ impl SandboxMode {
     }
 }
 
+/// How clients must say who they are (`--auth`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthenticationConfig {
+    /// DISTCCD_PRINCIPAL: the server's own principal.
+    pub principal: Name,
+    /// `--whitelist` or `--blacklist`.
+    pub list: Option<(ListKind, PathBuf)>,
+}
+
 /// The daemon's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -87,6 +98,8 @@ pub struct Config {
     pub access: AccessList,
     /// `--allow-file`: who may, too; absolute.
     pub allow_file: Option<PathBuf>,
+    /// `--auth`.
+    pub authentication: Option<AuthenticationConfig>,
     /// `--stats`: the port for statistics; 0 lets the kernel choose.
     pub statistics_port: Option<u16>,
     /// Compilers at once.

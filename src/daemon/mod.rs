@@ -19,6 +19,7 @@ pub mod server;
 pub mod connection;
 pub mod crowd;
 pub mod deadline;
+pub mod excess;
 pub mod exchange;
 pub mod receiving;
 
@@ -49,8 +50,10 @@ pub mod workers;
 
 pub mod access;
 pub mod allow_file;
+pub mod authentication;
 pub mod compilers;
 pub mod policy;
+pub mod principals;
 pub mod refusal;
 
 #[cfg(test)]

@@ -14,14 +14,16 @@ use std::time::{Duration, Instant};
 use crate::daemon::access::Access;
 use crate::daemon::allow_file::AllowFile;
 use crate::daemon::allowance::{MEMORY_BYTES, Pools};
+use crate::daemon::authentication::Authentication;
 use crate::daemon::compilers::Compilers;
-use crate::daemon::config::{Config, LogTarget, Mode, SandboxMode};
-use crate::daemon::connection::Limits;
+use crate::daemon::config::{AuthenticationConfig, Config, LogTarget, Mode, SandboxMode};
+use crate::daemon::exchange::ConnectionLimits;
 use crate::daemon::exposures::Exposures;
 use crate::daemon::file_set::UNPACKED_BYTES_MAX;
 use crate::daemon::job::{DIRECTORY_PREFIX, Environments, Workshop};
 use crate::daemon::manager::{self, Manager};
 use crate::daemon::passed::Passed;
+use crate::daemon::principals::Principals;
 use crate::daemon::sandbox::{Allotment, Sandbox};
 use crate::daemon::server::{Ended, Server, Service, bound_address};
 use crate::daemon::statistics::ledger::Settings;
@@ -34,9 +36,10 @@ use crate::exit_code::ExitCode;
 use crate::sys::child::Environment;
 use crate::sys::confinement;
 use crate::sys::exposure::Exposure;
+use crate::sys::gssapi::Credential;
 use crate::sys::process::{self, Fork, User};
 use crate::sys::withdrawal::{Withdrawn, withdraw};
-use crate::sys::{net, signal, temp};
+use crate::sys::{heap, net, signal, temp};
 use crate::{log_error, log_info, log_notice, log_warning};
 
 /// Users tried, in order, when root starts the daemon without `--user`: upstream's name, Debian's, anybody's.
@@ -59,11 +62,13 @@ struct Beginnings {
     compilers: Compilers,
     access: Access,
     allow_file: Option<AllowFile>,
+    authentication: Option<Arc<Authentication>>,
     manager: Manager,
 }
 
 /// Serves until told to stop. `Ok(signal)` is the signal it ended for, to be passed on to whoever waits for it.
 pub fn run(config: Config, passed: Passed) -> Result<Option<i32>, ExitCode> {
+    heap::return_what_is_freed();
     process::keep_new_files_from_writers();
     let manager = Manager::connect(&config.environment.manager);
     if config.nice != 0
@@ -88,7 +93,10 @@ pub fn run(config: Config, passed: Passed) -> Result<Option<i32>, ExitCode> {
         log_notice!("removed the directories of {abandoned} jobs of a daemon that was killed");
     }
     let (access, allow_file) = access(&config, user.as_deref())?;
-    let beginnings = Beginnings { compilers: policy::compilers(&config)?, access, allow_file, manager };
+    let authentication =
+        config.authentication.as_ref().map(|wanted| authentication(wanted, &config)).transpose()?;
+    let beginnings =
+        Beginnings { authentication, compilers: policy::compilers(&config)?, access, allow_file, manager };
     match config.mode.clone() {
         Mode::Inetd => {
             log_file::open(&config);
@@ -188,6 +196,25 @@ fn drop_privileges(config: &Config) -> Result<Option<String>, ExitCode> {
     Ok(Some(user.name))
 }
 
+/// Gets the keys of the server's principal, while there is a network and somebody to read that it failed.
+fn authentication(wanted: &AuthenticationConfig, config: &Config) -> Result<Arc<Authentication>, ExitCode> {
+    let failed = |why: &dyn std::fmt::Display| {
+        log_error!("--auth: {why}");
+        ExitCode::GssapiFailed
+    };
+    let list = wanted.list.as_ref().map(|(kind, file)| Principals::read(*kind, file));
+    let list = list.transpose().map_err(|why| failed(&why))?;
+    if config.sandbox == SandboxMode::Off {
+        log_warning!(
+            "--auth: with --sandbox=off, the compilers that clients start can read the keys of this server"
+        );
+    }
+    Credential::to_accept(&wanted.principal, &config.environment.temporary)
+        .and_then(|credential| Authentication::new(credential, list))
+        .map(Arc::new)
+        .map_err(|why| failed(&why))
+}
+
 fn service(config: &Config, beginnings: Beginnings) -> Result<Service, ExitCode> {
     let mut environment = Environment::inherited();
     manager::hide_from_compilers(&mut environment);
@@ -221,12 +248,13 @@ fn service(config: &Config, beginnings: Beginnings) -> Result<Service, ExitCode>
     };
     Ok(Service {
         workshop,
-        limits: Limits {
+        limits: ConnectionLimits {
             silence: config.environment.io_timeout,
             job_lifetime: config.job_lifetime.map(|time| time.min(JOB_LIFETIME_MAX)),
             job_memory: config.job_memory,
         },
         access: beginnings.access,
+        authentication: beginnings.authentication,
         jobs: config.jobs,
         connections: config.connections,
         connections_each: config.connections_each,

@@ -12,10 +12,12 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::daemon::access::Access;
+use crate::daemon::authentication::Authentication;
 use crate::daemon::capacity;
 use crate::daemon::client::{Client, Watch};
-use crate::daemon::connection::{Connection, Limits};
+use crate::daemon::connection::Connection;
 use crate::daemon::crowd::{Admission, Crowd};
+use crate::daemon::exchange::ConnectionLimits;
 use crate::daemon::exchange::{Context, Event, Next};
 use crate::daemon::job::Workshop;
 use crate::daemon::listeners::Listeners;
@@ -53,9 +55,11 @@ pub struct Service {
     /// What all jobs share.
     pub workshop: Arc<Workshop>,
     /// What connections are held to.
-    pub limits: Limits,
+    pub limits: ConnectionLimits,
     /// Who may connect.
     pub access: Access,
+    /// How clients say who they are, where they must.
+    pub authentication: Option<Arc<Authentication>>,
     /// Compilers at once.
     pub jobs: usize,
     /// `--connections`, if given.
@@ -151,7 +155,8 @@ impl Server {
         let origin = Origin::Only;
         net::set_nonblocking(reader.as_fd())?;
         net::set_nonblocking(writer.as_fd())?;
-        let connection = Connection::new(peer, origin, denied, &self.service.limits, now);
+        let authentication = self.service.authentication.as_ref();
+        let connection = Connection::new(peer, origin, denied, authentication, &self.service.limits, now);
         let Admission::Welcome(seat) = self.crowd.enter(origin) else {
             unreachable!("BUG: there is no room for the first client")
         };
@@ -259,7 +264,8 @@ impl Server {
                 }
             };
             let now = Instant::now();
-            let connection = Connection::new(peer_name(address), origin, denied, &self.service.limits, now);
+            let (peer, authentication) = (peer_name(address), self.service.authentication.as_ref());
+            let connection = Connection::new(peer, origin, denied, authentication, &self.service.limits, now);
             let id = self.add_client(Client::new(connection, seat, stream.into(), None));
             self.read_from(id);
         }

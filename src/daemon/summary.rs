@@ -70,6 +70,8 @@ pub struct Summary {
     pub status: Option<WaitStatus>,
     /// The number of our own reason, 0 if the compiler had the last word.
     pub code: i32,
+    /// Who the client is, where it had to say.
+    pub principal: Option<String>,
     /// The compiler's name.
     pub compiler: String,
     /// The source's name as the client gave it.
@@ -112,11 +114,13 @@ impl Summary {
             Outcome::Compiled | Outcome::Failed => format!(" {} {}", self.compiler, self.source),
             _ => String::new(),
         };
+        // Behind all that scripts know.
+        let who = self.principal.as_ref().map(|who| format!(" principal:{who}")).unwrap_or_default();
         log::write(
             Level::Notice,
             Some("dcc_job_summary"),
             format_args!(
-                "client: {peer} {} exit:{} sig:{} core:{} ret:{} time:{}ms{what}",
+                "client: {peer} {} exit:{} sig:{} core:{} ret:{} time:{}ms{what}{who}",
                 outcome.word(),
                 status.code().unwrap_or(0),
                 status.signal().unwrap_or(0),

@@ -13,6 +13,7 @@ pub mod signal;
 pub mod lock;
 pub mod watch;
 
+pub mod heap;
 pub mod mapped_file;
 pub mod temp;
 
@@ -30,6 +31,7 @@ pub mod withdrawal;
 #[cfg(test)]
 mod seccomp_cases;
 
+pub mod gssapi;
 pub mod net;
 pub mod open;
 pub mod resolve;

@@ -66,6 +66,11 @@ impl Connecting {
     }
 }
 
+/// Begins to connect and returns at once; the socket is writable when it is connected or has failed.
+pub fn begin_connecting(address: SocketAddr) -> io::Result<TcpStream> {
+    begin(address).map(Into::into)
+}
+
 fn begin(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     match socket.connect(&address.into()) {

@@ -8,12 +8,14 @@ use crate::applets::distccd::options::{Options, bad_option};
 use crate::applets::standard_input::Input;
 use crate::daemon::access::AccessList;
 use crate::daemon::config::{
-    CONNECTIONS_EACH_DEFAULT, Config, Environment, JOB_LIFETIME_DEFAULT, LogTarget, ManagerSettings, Mode,
-    NICE_DEFAULT, PORT_DEFAULT, QUEUE_DEFAULT, STATISTICS_PORT_DEFAULT, SandboxMode,
+    AuthenticationConfig, CONNECTIONS_EACH_DEFAULT, Config, Environment, JOB_LIFETIME_DEFAULT, LogTarget,
+    ManagerSettings, Mode, NICE_DEFAULT, PORT_DEFAULT, QUEUE_DEFAULT, STATISTICS_PORT_DEFAULT, SandboxMode,
 };
+use crate::daemon::principals::ListKind;
 use crate::daemon::run;
 use crate::exit_code::ExitCode;
 use crate::log::Level;
+use crate::sys::gssapi::{self, Name};
 use crate::sys::{process, process_tree, resolve};
 use crate::{log_error, log_warning};
 
@@ -34,17 +36,6 @@ const JOB_SECONDS_DEFAULT: u64 = 3600;
 
 /// What the options ask for.
 pub(super) fn configure(mut options: Options, input: Input) -> Result<Config, ExitCode> {
-    for (given, option) in [
-        (options.auth, "--auth"),
-        (!options.blacklist.is_empty(), "--blacklist"),
-        (!options.whitelist.is_empty(), "--whitelist"),
-        (options.show_principal, "--show-principal"),
-    ] {
-        if given {
-            log_error!("{option}: this build has no GSS-API; it is not built yet");
-            return Err(ExitCode::BadArguments);
-        }
-    }
     if options.zeroconf {
         log_warning!("--zeroconf: not built yet, ignored");
     }
@@ -76,6 +67,7 @@ pub(super) fn configure(mut options: Options, input: Input) -> Result<Config, Ex
         mode: mode(&options, inetd)?,
         access: access_list(&options, inetd)?,
         allow_file,
+        authentication: authentication(&options)?,
         statistics_port: options
             .stats
             .then(|| options.stats_port.last().copied().unwrap_or(STATISTICS_PORT_DEFAULT)),
@@ -193,6 +185,45 @@ fn access_list(options: &Options, inetd: bool) -> Result<AccessList, ExitCode> {
         access.allow_private();
     }
     Ok(access)
+}
+
+/// How clients must say who they are.
+fn authentication(options: &Options) -> Result<Option<AuthenticationConfig>, ExitCode> {
+    let list = match (options.whitelist.last(), options.blacklist.last()) {
+        (Some(_), Some(file)) => {
+            return Err(bad_option(
+                "--blacklist",
+                file.display(),
+                "--whitelist is given, too; one of them decides",
+            ));
+        }
+        (Some(file), None) => Some((ListKind::White, "--whitelist", file)),
+        (None, Some(file)) => Some((ListKind::Black, "--blacklist", file)),
+        (None, None) => None,
+    };
+    if !options.auth {
+        return match list {
+            Some((_, option, file)) => Err(bad_option(option, file.display(), "it needs --auth")),
+            None => Ok(None),
+        };
+    }
+    if !gssapi::IS_BUILT_IN {
+        log_error!("--auth: {}", gssapi::ABSENT);
+        return Err(ExitCode::BadArguments);
+    }
+    let Some(principal) = principal() else {
+        log_error!(
+            "--auth: DISTCCD_PRINCIPAL is not set; it names the key of this server, such as distcc@HOST"
+        );
+        return Err(ExitCode::GssapiFailed);
+    };
+    let list = list.map(|(kind, _, file)| (kind, std::path::absolute(file).unwrap_or_else(|_| file.clone())));
+    Ok(Some(AuthenticationConfig { principal: Name::of_principal(&principal), list }))
+}
+
+/// The server's principal.
+pub(super) fn principal() -> Option<String> {
+    env::var("DISTCCD_PRINCIPAL").ok().filter(|principal| !principal.is_empty())
 }
 
 /// The daemon's environment, read once.

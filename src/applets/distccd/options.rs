@@ -126,17 +126,17 @@ pub(super) struct Options {
     /// announcement by multicast DNS, not built yet
     #[argh(switch, hidden_help)]
     pub(super) zeroconf: bool,
-    /// mutual authentication, not in this build
-    #[argh(switch, hidden_help)]
+    /// admit only clients that authenticate (GSS-API)
+    #[argh(switch)]
     pub(super) auth: bool,
-    /// its list of refused principals
-    #[argh(option, hidden_help)]
+    /// principals that may not compile, one a line
+    #[argh(option, arg_name = "file")]
     pub(super) blacklist: Vec<PathBuf>,
-    /// its list of admitted principals
-    #[argh(option, hidden_help)]
+    /// the only principals that may
+    #[argh(option, arg_name = "file")]
     pub(super) whitelist: Vec<PathBuf>,
-    /// show the server's principal, not in this build
-    #[argh(switch, hidden_help)]
+    /// show the server's principal (DISTCCD_PRINCIPAL)
+    #[argh(switch)]
     pub(super) show_principal: bool,
     /// show the version
     #[argh(switch)]
