@@ -20,6 +20,8 @@ pub mod pump;
 pub mod compiler_args;
 pub mod hosts;
 
+pub mod toolchain;
+
 pub mod protocol;
 
 pub mod checksum;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use support::{Daemon, Outcome, Pump, Sandbox, wait_until};
 
-/// A command and what is different about its surroundings: `NAME=VALUE` words, `@` being the sandbox.
+/// A command and what is different about its surroundings: `NAME=VALUE` words, `@` being the sandbox and `HOST` the daemon.
 type Case = (&'static str, &'static str);
 
 /// With a host for plain mode, by its address and with LZO.
@@ -70,8 +70,8 @@ const PLAIN: &[Case] = &[
     ("gcc -c a.c", "DISTCC_HOSTS= DISTCC_FALLBACK=0"),
     ("gcc -c a.c", "DISTCC_HOSTS=red,down"),
     ("gcc -c a.c", "DISTCC_HOSTS=red,down DISTCC_FALLBACK=0"),
-    ("gcc -c a.c", "DISTCC_HOSTS=red,auth"),
-    ("gcc -c a.c", "DISTCC_HOSTS=red,auth DISTCC_FALLBACK=0"),
+    ("gcc -c a.c", "DISTCC_HOSTS=HOST,auth"),
+    ("gcc -c a.c", "DISTCC_HOSTS=HOST,auth DISTCC_FALLBACK=0"),
     ("gcc -c a.c", "DISTCC_HOSTS=localhost"),
     ("gcc -c a.c", "TMPDIR=/nowhere"),
     ("gcc -c a.c", "TMPDIR=/nowhere DISTCC_FALLBACK=0"),
@@ -133,7 +133,11 @@ impl Stage<'_> {
         };
         let variables = variables.split(' ').filter_map(|word| word.split_once('='));
         let here = self.sandbox.path("").display().to_string();
-        variables.fold(run, |run, (name, value)| run.env(name, value.replace('@', &here))).run()
+        variables
+            .fold(run, |run, (name, value)| {
+                run.env(name, value.replace('@', &here).replace("HOST", self.hosts))
+            })
+            .run()
     }
 }
 

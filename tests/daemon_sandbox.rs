@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use raw::{Daemon, Place, Reply, is_root, job, request};
+use raw::{Daemon, Place, Reply, job, request};
 use support::{require, wait_until};
 
 /// With namespaces, and without.
@@ -47,49 +47,78 @@ fn object(reply: &Reply) -> String {
     String::from_utf8_lossy(&reply.object).into_owned()
 }
 
+/// What a job tries and must not be able to do; and what shows, where there is no sandbox, that it was a wall that
+/// kept it from it, and not a program that is missing or a mistake in the script.
+struct Attempt {
+    script: String,
+    control: String,
+}
+
+/// What an ordinary user may do.
+fn attempt(script: impl Into<String>) -> Attempt {
+    let script = script.into();
+    Attempt { control: script.clone(), script }
+}
+
+/// What nobody but root may, or nothing on this machine answers to: its nearest relative is possible.
+fn attempt_like(control: &str, script: &str) -> Attempt {
+    Attempt { script: script.into(), control: control.into() }
+}
+
+fn attempts(canary: &Path) -> Vec<Attempt> {
+    let python = |text: &str| attempt(format!("python3 -c '{text}'"));
+    let canary = canary.display();
+    vec![
+        attempt("cat /etc/passwd"),
+        attempt("cat /proc/$PPID/environ | grep -q SECRET"),
+        attempt_like("cat /proc/$PPID/environ | grep -q SECRET", "cat /proc/1/environ | grep -q SECRET"),
+        attempt_like("env | grep PATH", "env | grep SECRET"),
+        attempt(format!("cat {canary}")),
+        attempt(format!("echo x > {canary}")),
+        attempt(format!("rm {canary}")),
+        attempt(format!("mv {canary} $out")),
+        attempt("touch $marks/x"),
+        attempt_like("touch $marks/x", "touch /usr/lib/x"),
+        attempt_like("touch $marks/x", "touch /x"),
+        attempt_like("ls /usr", "ls /root /home"),
+        attempt("cp /bin/true $TMPDIR/t && $TMPDIR/t"),
+        attempt("unshare -Ur true"),
+        attempt_like("unshare -Urm mount -t tmpfs none /tmp", "mount -t tmpfs none /tmp"),
+        attempt_like("unshare -Ur /usr/sbin/chroot / true", "/usr/sbin/chroot / true"),
+        attempt_like("mknod $TMPDIR/null p", "mknod $TMPDIR/null c 1 3"),
+        python("import socket; socket.socket()"),
+        python("import socket; socket.socket(socket.AF_UNIX)"),
+        python("import ctypes,os,sys; sys.exit(1 if ctypes.CDLL(None).ptrace(0, 0, 0, 0) < 0 else 0)"),
+        python("import os; os.setpriority(os.PRIO_PROCESS, 0, 19)"),
+        python("import os; os.sched_setaffinity(0, os.sched_getaffinity(0))"),
+    ]
+}
+
+/// What came of a script. Its own end is not its compiler's.
+fn outcome(daemon: &Daemon, script: &str) -> String {
+    let asked = format!("if ({script}) >/dev/null 2>&1; then echo done >$out; else echo refused >$out; fi");
+    object(&daemon.ask(&job(&asked)).unwrap())
+}
+
+/// A file that everybody may read, change and move, and nobody in a sandbox.
+fn write_canary(canary: &Path) {
+    fs::write(canary, "secret").unwrap();
+    fs::set_permissions(canary, PermissionsExt::from_mode(0o666)).unwrap();
+}
+
 #[test]
 fn a_compiler_reaches_nothing_but_its_job() {
     require("python3");
     let place = Place::new();
     let (closed, temporary) = (Elsewhere::new("canary"), Elsewhere::new("temporary"));
     let canary = closed.0.join("file");
-    fs::write(&canary, "secret").unwrap();
-    fs::set_permissions(&canary, PermissionsExt::from_mode(0o666)).unwrap();
-    let python = |text: &str| format!("python3 -c '{text}'");
-    let scripts = [
-        "cat /etc/passwd".to_string(),
-        "cat /proc/1/environ | grep -q SECRET".into(),
-        "env | grep SECRET".into(),
-        format!("cat {}", canary.display()),
-        format!("echo x > {}", canary.display()),
-        format!("rm {}", canary.display()),
-        format!("mv {} $out", canary.display()),
-        "touch /usr/lib/x".into(),
-        "touch /x".into(),
-        "touch $marks/x".into(),
-        "ls /root /home".into(),
-        "cp /bin/true $TMPDIR/t && $TMPDIR/t".into(),
-        "mount -t tmpfs none /tmp".into(),
-        "unshare -Ur true".into(),
-        "chroot /usr true".into(),
-        "mknod $TMPDIR/null c 1 3".into(),
-        python("import socket; socket.socket()"),
-        python("import socket; socket.socket(socket.AF_UNIX)"),
-        python("import ctypes,os,sys; sys.exit(1 if ctypes.CDLL(None).ptrace(0, 0, 0, 0) < 0 else 0)"),
-        python("import os; os.setpriority(os.PRIO_PROCESS, 0, 19)"),
-        python("import os; os.sched_setaffinity(0, {0})"),
-    ];
+    write_canary(&canary);
+    // Not among what is shown of this test: what lies in TMPDIR could be executed.
+    let builder = || place.confined_daemon().env("TMPDIR", &temporary.0).env("SECRET", "of the daemon");
     for namespaces in WAYS {
-        // Not among what is shown of this test: what lies there could be executed.
-        let builder = place.confined_daemon().env("TMPDIR", &temporary.0);
-        let daemon =
-            Daemon::start(builder.env("DISTCCD_NAMESPACES", namespaces).env("SECRET", "of the daemon"));
-        for script in &scripts {
-            // The script's own end is not its compiler's: it says what came of it.
-            let asked =
-                format!("if ({script}) >/dev/null 2>&1; then echo done >$out; else echo refused >$out; fi");
-            let reply = daemon.ask(&job(&asked)).unwrap();
-            assert_eq!(object(&reply), "refused\n", "namespaces {namespaces}: {script}");
+        let daemon = Daemon::start(builder().env("DISTCCD_NAMESPACES", namespaces));
+        for Attempt { script, .. } in attempts(&canary) {
+            assert_eq!(outcome(&daemon, &script), "refused\n", "namespaces {namespaces}: {script}");
         }
         let needed = "echo x >$TMPDIR/x && mkdir d && mv $TMPDIR/x d/ && cat d/x $src >/dev/null && gcc --version | \
                       head -1 >$out && : >/dev/null";
@@ -97,6 +126,11 @@ fn a_compiler_reaches_nothing_but_its_job() {
         assert_eq!(fs::read(&canary).unwrap(), b"secret");
         daemon.assert_unharmed();
         drop(daemon);
+    }
+    let daemon = Daemon::start(builder().args(["--sandbox=off"]));
+    for Attempt { control, .. } in attempts(&canary) {
+        write_canary(&canary);
+        assert_eq!(outcome(&daemon, &control), "done\n", "without a sandbox: {control}");
     }
 }
 
@@ -183,7 +217,7 @@ fn the_daemon_itself_is_confined_and_says_once_what_there_is() {
         let line = status.lines().find(|line| line.starts_with(&format!("{name}:"))).unwrap();
         assert_eq!(line.split_whitespace().nth(1), Some(expected), "{line}");
     }
-    if is_root() {
+    if support::is_root() {
         for namespace in ["net", "mnt", "user"] {
             let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/{namespace}")).unwrap();
             assert_ne!(of(&daemon.pid().to_string()), of("self"), "{namespace}");

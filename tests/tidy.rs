@@ -20,6 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "probe",
             "pump",
             "hosts",
+            "toolchain",
             "compiler_args",
             "protocol",
             "checksum",
@@ -30,7 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("doctor", &["client", "hosts", "compiler_args", "protocol", "exit_code", "log", "sys"]),
     ("client", &["monitor", "mail", "hosts", "compiler_args", "protocol", "exit_code", "log", "sys"]),
-    ("daemon", &["compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
+    ("daemon", &["toolchain", "compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
     ("include_scan", &["compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
     (
         "include_server",
@@ -40,6 +41,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("probe", &["protocol", "exit_code", "log", "sys"]),
     ("pump", &["hosts", "exit_code", "log", "sys"]),
     ("hosts", &["protocol", "checksum", "exit_code", "log", "sys"]),
+    ("toolchain", &["exit_code", "log", "sys"]),
     ("compiler_args", &["exit_code"]),
     ("protocol", &["checksum", "exit_code"]),
     ("mail", &["exit_code", "sys"]),
@@ -60,8 +62,17 @@ const HOMES: &[(&str, &[&str])] = &[
     ("crc32fast", &["checksum.rs"]),
     ("memmap2", &["sys/mapped_file.rs"]),
     ("minilzo_rs", &["protocol/lzo/"]),
-    ("mio", &["daemon/server.rs", "daemon/client.rs", "daemon/listeners.rs", "daemon/staging.rs"]),
-    ("serde_json", &["doctor/report.rs"]),
+    (
+        "mio",
+        &[
+            "daemon/server.rs",
+            "daemon/client.rs",
+            "daemon/listeners.rs",
+            "daemon/staging.rs",
+            "daemon/statistics",
+        ],
+    ),
+    ("serde_json", &["doctor/report.rs", "daemon/statistics/json.rs"]),
     ("socket2", &["sys/net.rs"]),
 ];
 
@@ -336,7 +347,7 @@ fn declared_options() -> BTreeSet<String> {
     let mut lines = declaration.lines().map(str::trim);
     while let Some(line) = lines.next() {
         let Some(attribute) = line.strip_prefix("#[argh(") else { continue };
-        let field = lines.next().unwrap().split(':').next().unwrap();
+        let field = lines.next().unwrap().split(':').next().unwrap().trim_start_matches("pub(super) ");
         if attribute.starts_with("positional") {
             continue;
         }

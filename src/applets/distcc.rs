@@ -4,14 +4,14 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 
-use crate::applets::basename;
+use crate::applets::{basename, principal_text};
 use crate::client::compiler::Invocation;
 use crate::client::settings::{LogSettings, Settings};
 use crate::client::{TRIPLE, job, local, session};
 use crate::compiler_args;
 use crate::exit_code::ExitCode;
 use crate::log::{self, Level, Sink};
-use crate::sys::process;
+use crate::sys::{gssapi, process};
 use crate::{log_error, log_warning};
 
 mod doctor;
@@ -27,6 +27,7 @@ Usage:
    distcc --scan-includes COMPILER [compile options] -c SOURCE
    distcc --help | --version | --show-hosts | -j
 
+   --show-principal  the service that hosts with ,auth must be
    --show-hosts   the host list that would be used, one host a line
    -j             how many jobs those hosts take at once, for make -j
    --explain      where the command would run and why; runs nothing
@@ -98,10 +99,7 @@ fn explicit(argv: &[OsString], settings: &Settings) -> Result<Invocation, i32> {
         Some("--explain") => {
             return Err(files::explain(Invocation::explicit(compiler_first(&argv[2..]), settings), settings));
         }
-        Some(option @ "--show-principal") => {
-            log_error!("{option}: not built yet in distcc {}", env!("CARGO_PKG_VERSION"));
-            return Err(ExitCode::DistccFailed.number());
-        }
+        Some("--show-principal") => return Err(show_principal(settings)),
         _ => {}
     }
     Ok(Invocation::explicit(compiler_first(&argv[1..]), settings))
@@ -119,6 +117,15 @@ fn version() -> String {
          Free software under the GNU General Public License, version 3 or later.",
         env!("CARGO_PKG_VERSION")
     )
+}
+
+fn show_principal(settings: &Settings) -> i32 {
+    if !gssapi::IS_BUILT_IN {
+        log_error!("--show-principal: {}", gssapi::ABSENT);
+        return ExitCode::DistccFailed.number();
+    }
+    say!("{}", principal_text(settings.principal.as_deref()));
+    0
 }
 
 /// The words of the host list. The status is 0 in any case: scripts of 3.4's time rely on it.

@@ -21,6 +21,7 @@ mod lsdistcc;
 mod pump;
 mod standard_input;
 mod unbuilt;
+mod update_distcc_symlinks;
 
 /// A program: its arguments, its own name first, to its exit status.
 type Applet = fn(&[OsString]) -> i32;
@@ -33,7 +34,7 @@ const APPLETS: &[(&str, Applet)] = &[
     ("pump", pump::run),
     ("include_server", include_server::run),
     ("distccmon-text", unbuilt::run),
-    ("update-distcc-symlinks", unbuilt::run),
+    ("update-distcc-symlinks", update_distcc_symlinks::run),
 ];
 
 /// Runs the applet that `argv[0]` names and returns the exit status.
@@ -46,6 +47,11 @@ pub fn run(argv: Vec<OsString>) -> i32 {
     let applet =
         APPLETS.iter().find(|(applet, _)| name == *applet).map_or(distcc::run as Applet, |(_, run)| *run);
     applet(&argv)
+}
+
+/// What `--show-principal` says, in the form of 3.4.
+fn principal_text(principal: Option<&str>) -> String {
+    principal.map_or("Principal\t: Not Set.".into(), |name| format!("Principal is\t: {name}"))
 }
 
 fn basename(program: &OsStr) -> &OsStr {

@@ -21,6 +21,7 @@ use crate::compiler_args::{self, Compile, TextForm, Verdict};
 use crate::exit_code::ExitCode;
 use crate::hosts::list::HostList;
 use crate::hosts::spec::{Host, Transport};
+use crate::sys::gssapi;
 use crate::sys::temp;
 
 /// The exit status for a command that would run on this machine.
@@ -118,7 +119,7 @@ fn distributable(mut page: Page, session: &Session<'_>, compile: &Compile, list:
         page.more(&format!("{}. {}: {} slots, {what}{note}", index + 1, host.word, host.slots));
     }
     let usable = list_of_hosts.usable(&backoff, now);
-    let Some(host) = usable.iter().find(|host| host.authenticate.is_none()) else {
+    let Some(host) = usable.iter().find(|host| !cannot_authenticate(host)) else {
         let code = if usable.is_empty() { ExitCode::NoHosts } else { ExitCode::GssapiFailed };
         return page.not_distributed(session, code, job::NO_HOST_LEFT);
     };
@@ -142,7 +143,7 @@ fn sent(
         Ok((candidate, files)) => {
             page.line("mode", "pump: the server preprocesses");
             page.files(&candidate, &files);
-            page.checked(&candidate.command.argv);
+            page.checked(&candidate.command.argv, host);
             page.more("that its system headers are the same as here, where it is a server of this kind");
             if let Some(dependencies) = compile.dependency_output(None) {
                 page.line(
@@ -232,6 +233,11 @@ fn can_be_had(directory: &Path, settings: &Settings) -> bool {
     }
 }
 
+/// Whether the host wants to know us, and this build cannot tell it.
+fn cannot_authenticate(host: &Host) -> bool {
+    host.authenticate.is_some() && !gssapi::IS_BUILT_IN
+}
+
 fn host_text(host: &Host) -> &'static str {
     match (&host.transport, host.compress, host.pump) {
         (Transport::Local, ..) => "this machine",
@@ -297,16 +303,21 @@ impl Page {
             };
             self.more(&format!("with {kind}{compressed}; only the preprocessor can tell how long it is"));
         }
-        self.checked(commands.with_text(form));
+        self.checked(commands.with_text(form), host);
     }
 
-    fn checked(&mut self, argv: &[OsString]) {
+    fn checked(&mut self, argv: &[OsString], host: &Host) {
         let options = match compiler_args::check(argv) {
             Ok(_) => "its options: servers accept them".to_string(),
             Err(refusal) => format!("its options: servers refuse {refusal}"),
         };
         self.line("checked", &options);
         self.more("by the server: that this machine may use it (--allow)");
+        if host.authenticate.is_some() {
+            self.more(
+                "by the server: that you may use it (--auth), and by us that it is who it should be (,auth)",
+            );
+        }
         self.more(&format!(
             "by the server: that it has a compiler {} and offers it",
             Path::new(&argv[0]).display()

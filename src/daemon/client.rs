@@ -8,8 +8,9 @@ use std::time::Instant;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use crate::daemon::connection::{Connection, Limits};
+use crate::daemon::connection::Connection;
 use crate::daemon::crowd::Seat;
+use crate::daemon::exchange::ConnectionLimits;
 use crate::daemon::exchange::Next;
 use crate::sys::net;
 
@@ -74,7 +75,7 @@ impl Client {
     }
 
     /// Lets the connection send what the descriptor takes.
-    pub fn send(&mut self, limits: &Limits, now: Instant) -> Next {
+    pub fn send(&mut self, limits: &ConnectionLimits, now: Instant) -> Next {
         let output = self.writer.as_ref().unwrap_or(&self.reader).as_fd();
         self.connection.send(output, limits, now)
     }

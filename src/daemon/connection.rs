@@ -5,43 +5,39 @@
 //!      \____________ a refusal _________________________________________________/    \-> Draining -> closed
 //! ```
 //!
+//! Where clients must say who they are (`--auth`), Authenticating comes first.
+//!
 //! Never touches a socket: the server feeds it events and does what it asks for. See "The daemon's loop" in
 //! docs/design-notes.md.
 
+mod authenticating;
+
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use crate::daemon::allowance::Share;
+use crate::daemon::authentication::{Authentication, Handshake};
 use crate::daemon::deadline::{Phase, Transfer};
-use crate::daemon::exchange::{Context, Event, Next};
+use crate::daemon::excess::Excess;
+use crate::daemon::exchange::{ConnectionLimits, Context, Event, Next};
 use crate::daemon::job::{Job, Remains, RunningJob};
 use crate::daemon::patron::{Origin, Patron};
 use crate::daemon::receiving::{Receiving, Rejection, Request};
 use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::{Reply, Sent};
 use crate::daemon::staging::{Staged, Work};
-use crate::daemon::summary::Summary;
+use crate::daemon::statistics::Ending;
+use crate::daemon::summary::{Outcome, Summary};
 use crate::daemon::vigil::{Overrun, Vigil};
 use crate::exit_code::{ExitCode, WaitStatus};
+use crate::protocol::handshake::NOTICE;
 use crate::protocol::{ProtocolError, Version};
 use crate::{log_debug, log_info, log_warning};
 
 /// How much of what a refused client still sends is read, in bytes.
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
-/// Bytes a client may send after its request before it counts as broken; 3.4's server eats them, too.
-const EXCESS_BYTES_MAX: u64 = 64 << 10;
-
-/// The limits a connection is held to.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// DISTCC_IO_TIMEOUT: the longest silence while receiving or sending.
-    pub silence: Duration,
-    /// `--job-lifetime`: the longest a compiler may run.
-    pub job_lifetime: Option<Duration>,
-    /// The memory that the processes of a job may have together, in bytes.
-    pub job_memory: Option<u64>,
-}
 
 /// One client.
 #[derive(Debug)]
@@ -54,6 +50,7 @@ pub struct Connection {
     /// The transfer under way.
     transfer: Transfer,
     received: u64,
+    sent: u64,
     memory: Share,
     remains: Option<Remains>,
     summary: Summary,
@@ -61,6 +58,8 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum State {
+    /// The client says who it is.
+    Authenticating(Box<Handshake>),
     /// `compares` while the headers that the job needs are being looked at.
     Receiving {
         receiving: Box<Receiving>,
@@ -72,13 +71,13 @@ enum State {
     Waiting(Job),
     Launching {
         cut_short: Option<Cut>,
-        excess: u64,
+        excess: Excess,
     },
     Compiling {
         running: Box<RunningJob>,
         vigil: Vigil,
         cut_short: Option<Cut>,
-        excess: u64,
+        excess: Excess,
     },
     Replying {
         reply: Reply,
@@ -98,24 +97,35 @@ enum Cut {
 }
 
 impl Connection {
-    /// A connection that was just made. `denied` answers whatever it asks.
+    /// A connection that was just made. `denied` answers whatever it asks; else it must authenticate, if that is asked for.
     pub fn new(
         peer: String,
         origin: Origin,
         denied: Option<Refusal>,
-        limits: &Limits,
+        authentication: Option<&Arc<Authentication>>,
+        limits: &ConnectionLimits,
         now: Instant,
     ) -> Connection {
         let patron = Patron::new(origin);
-        let phase = if denied.is_some() { Phase::Unwanted } else { Phase::Head };
-        let receiving = Box::new(Receiving::new(patron.clone(), denied));
+        let (phase, state) = match (denied, authentication) {
+            (None, Some(authentication)) => {
+                let handshake = Box::new(Handshake::new(Arc::clone(authentication)));
+                (Phase::Handshake, State::Authenticating(handshake))
+            }
+            (denied, _) => {
+                let phase = if denied.is_some() { Phase::Unwanted } else { Phase::Head };
+                let receiving = Box::new(Receiving::new(patron.clone(), denied));
+                (phase, State::Receiving { receiving, compares: false })
+            }
+        };
         Connection {
             peer,
             version: Version::PLAIN,
-            state: State::Receiving { receiving, compares: false },
+            state,
             began: now,
             transfer: Transfer::begin(phase, limits.silence, now),
             received: 0,
+            sent: 0,
             memory: Share::of(&patron),
             patron,
             remains: None,
@@ -131,6 +141,7 @@ impl Connection {
     /// Handles one event and says what is to be done.
     pub fn on_event(&mut self, event: Event<'_>, context: &mut Context<'_>) -> Next {
         match (std::mem::replace(&mut self.state, State::Closed), event) {
+            (State::Authenticating(handshake), event) => self.authenticate(handshake, event, context),
             (State::Receiving { receiving, compares }, Event::Bytes(bytes)) => {
                 self.receive(receiving, compares, bytes, context)
             }
@@ -159,16 +170,15 @@ impl Connection {
             (State::Staging, Event::Staged(Staged::Unpacked(job))) => self.ready(job, context),
             (State::Staging, Event::Staged(Staged::Packed(reply))) => self.packed(reply, context),
             (State::Waiting(job), Event::Slot) => {
-                self.state = State::Launching { cut_short: None, excess: 0 };
+                self.state = State::Launching { cut_short: None, excess: Excess::default() };
                 Next::Stage(Work::Launch(job))
             }
             (State::Waiting(_), Event::NoSlot(refusal)) => self.refuse(refusal, false, context),
             (State::Launching { cut_short, excess }, Event::Staged(Staged::Launched(result))) => {
                 self.launched(*result, cut_short, excess, context)
             }
-            (State::Launching { cut_short: None, excess }, event @ (Event::HungUp | Event::Bytes(_))) => {
-                let excess = excess + if let Event::Bytes(bytes) = event { bytes.len() as u64 } else { 0 };
-                let has_left = matches!(event, Event::HungUp) || excess > EXCESS_BYTES_MAX;
+            (State::Launching { cut_short: None, mut excess }, event @ (Event::HungUp | Event::Bytes(_))) => {
+                let has_left = excess.is_the_end(&event);
                 let cut_short = has_left.then_some(Cut::Disconnected);
                 if has_left {
                     // It is on a thread: it comes to an end soon, and its compiler as soon as that is known.
@@ -178,7 +188,7 @@ impl Connection {
                 Next::Wait
             }
             (State::Compiling { running, cut_short, .. }, Event::Exited(status)) => {
-                self.exited(*running, status, cut_short)
+                self.exited(*running, status, cut_short, context.now)
             }
             (State::Compiling { running, vigil, cut_short: None, excess }, event) => {
                 self.interrupted(running, vigil, excess, event, context)
@@ -190,13 +200,11 @@ impl Connection {
             }
             (State::Replying { .. }, Event::HungUp | Event::TimeOut) => {
                 log_info!("{} went away before its reply was sent", self.peer);
-                self.summarise("CLI_DISCONN", ExitCode::IoError.number());
-                self.close()
+                self.gone()
             }
             (State::Staging | State::Comparing(_) | State::Waiting(_), Event::HungUp) => {
                 log_info!("{} went away before its job was started", self.peer);
-                self.summarise("CLI_DISCONN", ExitCode::IoError.number());
-                self.close()
+                self.gone()
             }
             (State::Draining { .. }, Event::HungUp | Event::TimeOut) => self.close(),
             // Bytes nobody asked for while the job is under way; the end of a compiler that was cut short.
@@ -287,7 +295,7 @@ impl Connection {
         &mut self,
         result: Result<RunningJob, Refusal>,
         cut_short: Option<Cut>,
-        excess: u64,
+        excess: Excess,
         context: &mut Context<'_>,
     ) -> Next {
         match (result, cut_short) {
@@ -297,15 +305,13 @@ impl Connection {
                     running.kill();
                 }
                 let pid = running.pid();
+                self.summary.started = Some(context.now);
                 let (running, vigil) = (Box::new(running), Vigil::begin(context.limits, context.now));
                 self.state = State::Compiling { running, vigil, cut_short, excess };
                 Next::Running(pid)
             }
             (Err(refusal), None) => self.refuse(refusal, false, context),
-            (Err(_), Some(_)) => {
-                self.summarise("CLI_DISCONN", ExitCode::IoError.number());
-                self.close()
-            }
+            (Err(_), Some(_)) => self.gone(),
         }
     }
 
@@ -314,17 +320,15 @@ impl Connection {
         &mut self,
         running: Box<RunningJob>,
         mut vigil: Vigil,
-        mut excess: u64,
+        mut excess: Excess,
         event: Event<'_>,
         context: &Context<'_>,
     ) -> Next {
         if let Event::Bytes(bytes) = &event {
-            excess += bytes.len() as u64;
             log_debug!("{} sent {} bytes after its request", self.peer, bytes.len());
         }
         let cut_short = match event {
-            Event::HungUp => Some(Cut::Disconnected),
-            Event::Bytes(_) if excess > EXCESS_BYTES_MAX => Some(Cut::Disconnected),
+            event if excess.is_the_end(&event) => Some(Cut::Disconnected),
             Event::TimeOut => vigil.look(&running, context.limits, context.now).map(Cut::Overrun),
             _ => None,
         };
@@ -341,8 +345,15 @@ impl Connection {
     }
 
     /// The compiler ended.
-    fn exited(&mut self, mut running: RunningJob, status: WaitStatus, cut_short: Option<Cut>) -> Next {
+    fn exited(
+        &mut self,
+        mut running: RunningJob,
+        status: WaitStatus,
+        cut_short: Option<Cut>,
+        now: Instant,
+    ) -> Next {
         self.summary.status = Some(status);
+        self.summary.ended = Some(now);
         let name = running.command().compiler_name();
         match status.code() {
             Some(0) => log_info!("{name} {} on localhost completed ok", self.summary.source),
@@ -356,17 +367,16 @@ impl Connection {
         self.remains = Some(remains);
         let status = match &cut_short {
             Some(Cut::Disconnected) => {
-                self.summarise("CLI_DISCONN", ExitCode::IoError.number());
-                return self.close();
+                return self.gone();
             }
             Some(Cut::Overrun(overrun)) => WaitStatus::exited(overrun.code as u8),
             None => status,
         };
         let result = match cut_short {
-            Some(Cut::Overrun(overrun)) if overrun.code == ExitCode::Timeout => "COMPILE_TIMEOUT",
-            Some(_) => "OTHER",
-            None if status.success() => "COMPILE_OK",
-            None => "COMPILE_ERROR",
+            Some(Cut::Overrun(overrun)) if overrun.code == ExitCode::Timeout => Outcome::TimedOut,
+            Some(_) => Outcome::Other,
+            None if status.success() => Outcome::Compiled,
+            None => Outcome::Failed,
         };
         self.summarise(result, 0);
         self.state = State::Staging;
@@ -400,12 +410,20 @@ impl Connection {
     }
 
     /// Sends what the socket takes.
-    pub fn send(&mut self, to: BorrowedFd<'_>, limits: &Limits, now: Instant) -> Next {
+    pub fn send(&mut self, to: BorrowedFd<'_>, limits: &ConnectionLimits, now: Instant) -> Next {
+        if matches!(self.state, State::Authenticating(_))
+            && let State::Authenticating(handshake) = std::mem::replace(&mut self.state, State::Closed)
+        {
+            return self.send_handshake(handshake, to, limits, now);
+        }
         let State::Replying { reply, then_drain } = &mut self.state else { return Next::Wait };
         let before = reply.sent();
-        match reply.send(to) {
+        let result = reply.send(to);
+        let moved = reply.sent() - before;
+        self.sent += moved;
+        match result {
             Ok(Sent::Blocked) => {
-                self.transfer.progress(reply.sent() - before, now);
+                self.transfer.progress(moved, now);
                 Next::Wait
             }
             Ok(Sent::Everything) if *then_drain => {
@@ -416,8 +434,7 @@ impl Connection {
             Ok(Sent::Everything) => self.close(),
             Err(error) => {
                 log_info!("send the reply to {}: {error}", self.peer);
-                self.summarise("CLI_DISCONN", ExitCode::IoError.number());
-                self.close()
+                self.gone()
             }
         }
     }
@@ -429,13 +446,16 @@ impl Connection {
 
     fn refuse(&mut self, refusal: Refusal, then_drain: bool, context: &mut Context<'_>) -> Next {
         log_warning!("refused {}: {refusal}", self.peer);
-        if self.summary.result.is_none() {
+        if self.summary.outcome.is_none() {
             let result = match refusal.code {
-                ExitCode::DistccFailed | ExitCode::ProtocolError | ExitCode::BadArguments => "REJ_BAD_REQ",
-                ExitCode::Busy => "REJ_OVERLOAD",
-                _ => "OTHER",
+                ExitCode::DistccFailed | ExitCode::ProtocolError | ExitCode::BadArguments => {
+                    Outcome::BadRequest
+                }
+                ExitCode::Busy => Outcome::Overload,
+                _ => Outcome::Other,
             };
             self.summarise(result, refusal.code.number());
+            self.summary.refusal = Some(refusal.clone());
         }
         let reply = Reply::refusal(self.version, &refusal, context.compressor);
         self.state = State::Replying { reply, then_drain };
@@ -446,8 +466,14 @@ impl Connection {
     /// The client's bytes are no request. Before the version is known there is no language to answer in.
     fn malformed(&mut self, receiving: &Receiving, error: &ProtocolError, context: &mut Context<'_>) -> Next {
         if receiving.at_start() {
-            log_warning!("{} does not speak distcc's protocol: {error}", self.peer);
-            self.summarise("REJ_BAD_REQ", error.exit_code().number());
+            let hint = match error {
+                ProtocolError::UnexpectedToken { found, .. } if found.first() == Some(&NOTICE) => {
+                    " (it wants to authenticate, and this server has no --auth)"
+                }
+                _ => "",
+            };
+            log_warning!("{} does not speak distcc's protocol: {error}{hint}", self.peer);
+            self.summarise(Outcome::BadRequest, error.exit_code().number());
             return self.close();
         }
         self.refuse_and_drain(Refusal::new(error.exit_code(), format!("bad request: {error}")), context)
@@ -458,7 +484,13 @@ impl Connection {
         let what = receiving.expecting();
         log_info!("the connection to {} ended before {what} was received", self.peer);
         let code = if nothing_came { ExitCode::Truncated } else { ExitCode::IoError };
-        self.summarise(if nothing_came { "OTHER" } else { "CLI_DISCONN" }, code.number());
+        self.summarise(if nothing_came { Outcome::Other } else { Outcome::Disconnected }, code.number());
+        self.close()
+    }
+
+    /// The client left before it had its reply.
+    fn gone(&mut self) -> Next {
+        self.summarise(Outcome::Disconnected, ExitCode::IoError.number());
         self.close()
     }
 
@@ -467,17 +499,18 @@ impl Connection {
         Next::Close
     }
 
-    fn summarise(&mut self, result: &'static str, code: i32) {
-        self.summary.result = Some(result);
+    fn summarise(&mut self, outcome: Outcome, code: i32) {
+        self.summary.outcome = Some(outcome);
         self.summary.code = code;
     }
 
     /// When this connection must be looked at even if nothing happens; never, while it waits for its compiler.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Receiving { .. } | State::Replying { .. } | State::Draining { .. } => {
-                Some(self.transfer.deadline())
-            }
+            State::Authenticating(_)
+            | State::Receiving { .. }
+            | State::Replying { .. }
+            | State::Draining { .. } => Some(self.transfer.deadline()),
             State::Compiling { cut_short: None, vigil, .. } => Some(vigil.look_at()),
             _ => None,
         }
@@ -507,6 +540,11 @@ impl Connection {
     /// What a finished compile left behind, to be buried.
     pub fn take_remains(&mut self) -> Option<Remains> {
         self.remains.take()
+    }
+
+    /// What statistics are told of it at its end; nothing, if nothing became of it.
+    pub fn ending(&self, now: Instant) -> Option<Ending> {
+        self.summary.ending(self.patron.origin, [self.received, self.sent], now.duration_since(self.began))
     }
 
     /// Writes the line that statistics scripts read.

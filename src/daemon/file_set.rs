@@ -39,8 +39,9 @@ const FILE_BYTES: u64 = 1 << 10;
 const PAGE_BYTES: usize = 4 << 10;
 /// How programs and libraries begin. Where a job has files among this machine's, a loader would find them there.
 const ELF_MAGIC: &[u8] = b"\x7fELF";
-/// How much of a buffer a thread keeps for the next job, in bytes.
-const BUFFER_KEPT_BYTES: usize = 4 << 20;
+/// How much of a buffer a thread keeps for the next job, in bytes: a large header. All threads will have met the largest
+/// file there is one day, and keep so much of it for good.
+const BUFFER_KEPT_BYTES: usize = 256 << 10;
 
 /// The files, in the order in which they came.
 #[derive(Debug)]
@@ -239,7 +240,6 @@ impl FileSet {
                 }
             }
         }
-        buffers.shrink();
         Ok(())
     }
 
@@ -270,7 +270,8 @@ impl FileSet {
 }
 
 impl Buffers {
-    fn shrink(&mut self) {
+    /// Gives back what few jobs need.
+    pub fn shrink(&mut self) {
         for buffer in [&mut self.packed, &mut self.plain] {
             buffer.truncate(BUFFER_KEPT_BYTES);
             buffer.shrink_to(BUFFER_KEPT_BYTES);

@@ -22,8 +22,11 @@ use crate::daemon::sandbox::Sandbox;
 use crate::daemon::system_headers::SystemHeaders;
 use crate::daemon::unpacked::KnownMaps;
 use crate::exit_code::ExitCode;
+use crate::log_warning;
 use crate::protocol::peer_text::one_line;
 use crate::sys::child::{Child, Environment, Signal};
+use crate::sys::confinement::Failure;
+use crate::sys::exposure::Exposure;
 use crate::sys::job_root::JobRoot;
 use crate::sys::temp;
 
@@ -159,6 +162,54 @@ fn no_room(error: &io::Error) -> Refusal {
 pub(super) fn cannot_execute(command: &AcceptedCommand, error: &io::Error) -> Refusal {
     let text = format!("execute {} on the server: {error}", command.program.path.display());
     Refusal::new(ExitCode::CompilerMissing, text)
+}
+
+/// Why a job cannot be done in a chamber.
+#[derive(Debug)]
+pub(super) enum Obstacle {
+    /// It cannot be done at all.
+    Refused(Refusal),
+    /// It can be done without one.
+    Unconfinable(String),
+}
+
+impl From<Refusal> for Obstacle {
+    fn from(refusal: Refusal) -> Obstacle {
+        Obstacle::Refused(refusal)
+    }
+}
+
+impl From<Failure> for Obstacle {
+    fn from(failure: Failure) -> Obstacle {
+        Obstacle::Unconfinable(failure.to_string())
+    }
+}
+
+impl Obstacle {
+    /// That a program could not be started in a chamber that was ready.
+    pub(super) fn of_program(failure: Failure, exposure: &Exposure, command: &AcceptedCommand) -> Obstacle {
+        let program = &command.program.path;
+        match failure {
+            Failure::Program(_) if !exposure.covers(program) => Obstacle::Unconfinable(format!(
+                "{} cannot be shown without what is beside it",
+                program.display()
+            )),
+            Failure::Program(error) => Obstacle::Refused(cannot_execute(command, &error)),
+            // A job chooses where its files are. It is not let out for a choice that cannot be shown.
+            Failure::Unavailable(why) => Obstacle::Refused(Refusal::new(ExitCode::DistccFailed, why)),
+        }
+    }
+
+    /// Goes on without a chamber, if that is possible.
+    pub(super) fn overcome(self, command: &AcceptedCommand) -> Result<(), Refusal> {
+        match self {
+            Obstacle::Refused(refusal) => Err(refusal),
+            Obstacle::Unconfinable(why) => {
+                log_warning!("{} is compiled without a chamber: {why}", command.source_name());
+                Ok(())
+            }
+        }
+    }
 }
 
 /// Where a compiler runs, and leaves its results.

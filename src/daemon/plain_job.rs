@@ -11,11 +11,11 @@ use std::path::PathBuf;
 
 use crate::daemon::allowance::{Pool, Share};
 use crate::daemon::job::{
-    AcceptedCommand, DIRECTORY_PREFIX, Place, RunningJob, Streams, Workshop, cannot_execute,
+    AcceptedCommand, DIRECTORY_PREFIX, Obstacle, Place, RunningJob, Streams, Workshop, cannot_execute,
 };
 use crate::daemon::patron::Patron;
 use crate::daemon::refusal::Refusal;
-use crate::daemon::sandbox::{Obstacle, TEMPORARY};
+use crate::daemon::sandbox::TEMPORARY;
 use crate::exit_code::ExitCode;
 use crate::sys::child::{Child, Command, Group};
 use crate::sys::job_root::JobRoot;

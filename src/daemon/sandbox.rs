@@ -8,12 +8,11 @@ use std::io;
 use std::path::Path;
 
 use crate::daemon::config::SandboxMode;
-use crate::daemon::job::{AcceptedCommand, cannot_execute};
 use crate::daemon::refusal::Refusal;
 use crate::exit_code::ExitCode;
 use crate::protocol::limits::OBJECT_BYTES_MAX;
 use crate::sys::child::Walls;
-use crate::sys::confinement::{Chamber, Failure, Limits};
+use crate::sys::confinement::{Chamber, ChamberLimits, Failure};
 use crate::sys::exposure::Exposure;
 use crate::sys::landlock::{self, Place, Ruleset};
 use crate::sys::process;
@@ -21,8 +20,9 @@ use crate::sys::restraint::{Restraint, Usage, counts_processes_by_namespace};
 use crate::sys::seccomp::{Audience, Filter};
 use crate::{log_notice, log_warning};
 
-/// Processes and threads of one job: a driver, a compiler, an assembler and a script around them are four.
-const TASKS_MAX: u64 = 128;
+/// Processes and threads of one job: a driver, a compiler, an assembler and a script around them are four. In a chamber
+/// the kernel refuses more; the watch over running jobs says so before.
+pub(super) const TASKS_MAX: u64 = 128;
 /// Descriptors that a compiler may have open: what programs are used to.
 const DESCRIPTORS_MAX: u64 = 1024;
 /// How much sooner than the daemon its compilers are ended when memory runs out: a job can be done again.
@@ -162,10 +162,10 @@ impl Sandbox {
         exposure: &Exposure,
         bytes: u64,
         files: u64,
-    ) -> Result<Chamber, Obstacle> {
+    ) -> Result<Chamber, Failure> {
         let made = RESULTS_BYTES_MAX.min(self.job_memory().unwrap_or(u64::MAX));
-        let limits = Limits { bytes: bytes + made, files: files + NEW_FILES_MAX };
-        Ok(Chamber::open(exposure, limits)?)
+        let limits = ChamberLimits { bytes: bytes + made, files: files + NEW_FILES_MAX };
+        Chamber::open(exposure, limits)
     }
 
     /// What a program in a chamber is held to.
@@ -205,54 +205,6 @@ impl Sandbox {
     /// What the watch over running jobs holds the sum of their processes to, in bytes.
     pub fn job_memory(&self) -> Option<u64> {
         self.outside.usage.memory
-    }
-}
-
-/// Why a job cannot be done in a chamber.
-#[derive(Debug)]
-pub(super) enum Obstacle {
-    /// It cannot be done at all.
-    Refused(Refusal),
-    /// It can be done without one.
-    Unconfinable(String),
-}
-
-impl From<Refusal> for Obstacle {
-    fn from(refusal: Refusal) -> Obstacle {
-        Obstacle::Refused(refusal)
-    }
-}
-
-impl From<Failure> for Obstacle {
-    fn from(failure: Failure) -> Obstacle {
-        Obstacle::Unconfinable(failure.to_string())
-    }
-}
-
-impl Obstacle {
-    /// That a program could not be started in a chamber that was ready.
-    pub(super) fn of_program(failure: Failure, exposure: &Exposure, command: &AcceptedCommand) -> Obstacle {
-        let program = &command.program.path;
-        match failure {
-            Failure::Program(_) if !exposure.covers(program) => Obstacle::Unconfinable(format!(
-                "{} cannot be shown without what is beside it",
-                program.display()
-            )),
-            Failure::Program(error) => Obstacle::Refused(cannot_execute(command, &error)),
-            // A job chooses where its files are. It is not let out for a choice that cannot be shown.
-            Failure::Unavailable(why) => Obstacle::Refused(Refusal::new(ExitCode::DistccFailed, why)),
-        }
-    }
-
-    /// Goes on without a chamber, if that is possible.
-    pub(super) fn overcome(self, command: &AcceptedCommand) -> Result<(), Refusal> {
-        match self {
-            Obstacle::Refused(refusal) => Err(refusal),
-            Obstacle::Unconfinable(why) => {
-                log_warning!("{} is compiled without a chamber: {why}", command.source_name());
-                Ok(())
-            }
-        }
     }
 }
 

@@ -5,8 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::daemon::connection::Limits;
+use crate::daemon::exchange::ConnectionLimits;
 use crate::daemon::job::RunningJob;
+use crate::daemon::sandbox::TASKS_MAX;
 use crate::exit_code::ExitCode;
 use crate::protocol::limits::MESSAGES_BYTES_MAX;
 use crate::sys::process_tree::{self, Usage};
@@ -14,8 +15,8 @@ use crate::sys::process_tree::{self, Usage};
 /// How long a compiler runs before it is looked at, and how long it runs between two looks: a tenth of a millisecond
 /// each, for a driver with its compiler and assembler.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Processes of one job: a driver, a compiler and an assembler, and what a wrapper or two may add.
-const PROCESSES_MAX: usize = 64;
+/// Processes of one job: half of the tasks that the kernel allows it, without a word to the client.
+const PROCESSES_MAX: usize = TASKS_MAX as usize / 2;
 
 /// Why a compiler is ended before its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub struct Vigil {
 
 impl Vigil {
     /// Of a compiler that was just started.
-    pub fn begin(limits: &Limits, now: Instant) -> Vigil {
+    pub fn begin(limits: &ConnectionLimits, now: Instant) -> Vigil {
         let mut vigil = Vigil { began: now, look_at: now };
         vigil.plan(limits, now);
         vigil
@@ -46,13 +47,13 @@ impl Vigil {
         self.look_at
     }
 
-    fn plan(&mut self, limits: &Limits, now: Instant) {
+    fn plan(&mut self, limits: &ConnectionLimits, now: Instant) {
         let next = now + LOOK_INTERVAL;
         self.look_at = limits.job_lifetime.map_or(next, |lifetime| next.min(self.began + lifetime));
     }
 
     /// Looks. `Some` if it is time to end the compiler.
-    pub fn look(&mut self, running: &RunningJob, limits: &Limits, now: Instant) -> Option<Overrun> {
+    pub fn look(&mut self, running: &RunningJob, limits: &ConnectionLimits, now: Instant) -> Option<Overrun> {
         self.plan(limits, now);
         if let Some(lifetime) = limits.job_lifetime
             && now.duration_since(self.began) >= lifetime
@@ -116,7 +117,8 @@ mod tests {
     fn a_compiler_is_looked_at_each_second_and_at_its_end_of_life() {
         let began = Instant::now();
         let seconds = Duration::from_secs;
-        let limits = |lifetime| Limits { silence: seconds(1), job_lifetime: lifetime, job_memory: None };
+        let limits =
+            |lifetime| ConnectionLimits { silence: seconds(1), job_lifetime: lifetime, job_memory: None };
         for (lifetime, at, expected) in [
             (None, 0, seconds(1)),
             (None, 100, seconds(101)),

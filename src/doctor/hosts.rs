@@ -21,6 +21,7 @@ use crate::client::settings::Settings;
 use crate::hosts::backoff::Backoff;
 use crate::hosts::spec::{Host, Transport};
 use crate::protocol::Version;
+use crate::sys::gssapi;
 use crate::sys::net::Connecting;
 use crate::sys::resolve;
 
@@ -121,7 +122,12 @@ impl Practice {
                 .push(Check::warning("protocol", "not tried: there is no compiler here to make a job with"));
             return;
         };
-        let way = Way { host: &reached, settings: &self.settings, environment: &self.specimens.environment };
+        let way = Way {
+            host,
+            reached: &reached,
+            settings: &self.settings,
+            environment: &self.specimens.environment,
+        };
         let Some(answer) = self.protocols(&way, first, &own_address, checks) else { return };
         self.compilers(&way, answer, checks);
         if host.pump {
@@ -142,9 +148,10 @@ impl Practice {
             return Check::warning("list", format!("{words}; never used, because it has ,down"))
                 .mended_by("take ,down off its word in the host list");
         }
-        if host.authenticate.is_some() {
-            return Check::bad("list", format!("{words}; with ,auth, and this build cannot authenticate"))
-                .mended_by("take ,auth off its word in the host list");
+        if host.authenticate.is_some() && !gssapi::IS_BUILT_IN {
+            return Check::bad("list", format!("{words}; with ,auth, and {}", gssapi::ABSENT)).mended_by(
+                "take ,auth off its word in the host list, if distccd there is run without --auth",
+            );
         }
         let directory = self.settings.lock_directory();
         let backoff = directory.as_ref().map(|path| Backoff::new(path, self.settings.backoff_period));

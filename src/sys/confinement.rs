@@ -9,7 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::sys::exposure::{Exposure, inside};
 use crate::sys::job_root::{JobRoot, MountPoint};
 use crate::sys::landlock::{self, Place, Ruleset};
 use crate::sys::namespace_root::{
-    Errand, Furniture, Handshake, LAYING_OUT, LEAVE, Mount, READY, Step, inhabit,
+    Errand, Furniture, Handshake, LAYING_OUT, LEAVE, Mount, PROC, READY, Step, inhabit,
 };
 use crate::sys::signal;
 
@@ -33,14 +33,14 @@ const OVERLAY_WORK: &str = "proc/overlay";
 /// Most mounts of one chamber, where directories have to be shown entry by entry: each costs some microseconds.
 const MOUNTS_MAX: usize = 300;
 /// Bounds of the file system of a chamber that only finds out whether there can be one.
-const PROBE_LIMITS: Limits = Limits { bytes: 1 << 20, files: 1000 };
+const PROBE_LIMITS: ChamberLimits = ChamberLimits { bytes: 1 << 20, files: 1000 };
 
 /// Set when probing found that this machine has no overlays for us.
 static NO_OVERLAYS: AtomicBool = AtomicBool::new(false);
 
 /// Bounds of a job's file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ChamberLimits {
     /// Content of its files, in bytes.
     pub bytes: u64,
     /// Files, directories and links, about thirty of ours among them.
@@ -162,7 +162,7 @@ pub struct Chamber {
 impl Chamber {
     /// Opens a chamber with an empty root, but for /tmp and the places where the exposed parts will appear. The
     /// error is always [`Failure::Unavailable`].
-    pub fn open(exposure: &Exposure, limits: Limits) -> Result<Chamber, Failure> {
+    pub fn open(exposure: &Exposure, limits: ChamberLimits) -> Result<Chamber, Failure> {
         let (inhabitant, root) = Inhabitant::start(limits)?;
         prepare(&root, exposure).map_err(|error| unavailable("prepare the root", &error))?;
         let without_overlays = NO_OVERLAYS.load(Ordering::Relaxed);
@@ -416,16 +416,13 @@ struct Inhabitant {
 
 impl Inhabitant {
     /// Starts it, and waits until it has mounted its root.
-    fn start(limits: Limits) -> Result<(Inhabitant, JobRoot), Failure> {
+    fn start(limits: ChamberLimits) -> Result<(Inhabitant, JobRoot), Failure> {
         let parent = own_pidfd();
         let fd = parent.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-        // SAFETY: neither call has preconditions.
-        let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
-        let maps = [uid, gid].map(|id| text(format!("{id} {id} 1\n")));
         // To tmpfs, 0 is no limit.
         let (bytes, files) = (limits.bytes.max(1), limits.files.max(1));
         let tmpfs = text(format!("mode=755,size={bytes},nr_inodes={files}"));
-        let handshake = Arc::new(Handshake::new(fd, maps, tmpfs));
+        let handshake = Arc::new(Handshake::new(fd, tmpfs));
         let mut stack: Vec<u128> = Vec::with_capacity(CHILD_STACK_BYTES / size_of::<u128>());
         // SAFETY: the pointer is one past the end of the allocation, aligned to 16 bytes by the element type.
         let stack_top = unsafe { stack.as_mut_ptr().add(stack.capacity()) };
@@ -454,14 +451,33 @@ impl Inhabitant {
         if pid < 0 {
             return Err(unavailable("make a new user, mount, pid and ipc namespace", &error));
         }
-        let root = handshake.root.load(Ordering::Acquire);
-        // SAFETY: the child opened it in the table we share, for us to own.
-        let root = (root >= 0).then(|| JobRoot::of_descriptor(unsafe { OwnedFd::from_raw_fd(root) }));
         let inhabitant = Inhabitant { pid, is_settled: false, handshake, _stack: stack };
-        match root {
-            Some(root) if inhabitant.handshake.wait_while(LAYING_OUT) == READY => Ok((inhabitant, root)),
-            _ => Err(inhabitant.failure()),
+        if inhabitant.handshake.wait_while(LAYING_OUT) != READY {
+            return Err(inhabitant.failure());
         }
+        inhabitant.map_ids().map_err(|error| unavailable(Step::Map.words(), &error))?;
+        let root = inhabitant.root().map_err(|error| unavailable(Step::Root.words(), &error))?;
+        Ok((inhabitant, root))
+    }
+
+    /// Gives it our own user and group, and no others. Not its own work: it shares our descriptors, and what it had open
+    /// when somebody killed it would stay.
+    fn map_ids(&self) -> io::Result<()> {
+        // SAFETY: neither call has preconditions.
+        let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
+        let write = |file: &str, text: String| fs::write(format!("/proc/{}/{file}", self.pid), text);
+        // Absent before Linux 3.19, where it is not needed either.
+        let _ = write("setgroups", "deny".into());
+        write("gid_map", format!("{group} {group} 1\n"))?;
+        write("uid_map", format!("{user} {user} 1\n"))
+    }
+
+    /// The root it has mounted.
+    fn root(&self) -> io::Result<JobRoot> {
+        let path = format!("/proc/{}/root{}", self.pid, PROC.to_string_lossy());
+        let flags = libc::O_PATH | libc::O_DIRECTORY;
+        let root = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        Ok(JobRoot::of_descriptor(root.into()))
     }
 
     /// Lets it furnish its root and become the program.

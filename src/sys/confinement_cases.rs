@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 
 use crate::exit_code::WaitStatus;
 use crate::sys::child::{Child, Command, Environment, Group, Signal};
-use crate::sys::confinement::{Chamber, Failure, Limits, probe};
+use crate::sys::confinement::{Chamber, ChamberLimits, Failure, probe};
 use crate::sys::exposure::Exposure;
 use crate::sys::job_root::JobRoot;
 use crate::sys::temp::{self, TempDir};
 
-const LIMITS: Limits = Limits { bytes: 16 << 20, files: 1000 };
+const LIMITS: ChamberLimits = ChamberLimits { bytes: 16 << 20, files: 1000 };
 /// Long enough for a busy machine, short enough for a person.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn chamber_with(exposure: &Exposure, limits: Limits) -> Option<Chamber> {
+fn chamber_with(exposure: &Exposure, limits: ChamberLimits) -> Option<Chamber> {
     match Chamber::open(exposure, limits) {
         Ok(chamber) => Some(chamber),
         Err(failure) => {
@@ -414,9 +414,41 @@ fn a_program_ends_with_the_thread_that_started_it() {
     assert!(ended(reader), "a grandchild lives on");
 }
 
+/// Descriptors of this process that are there only while a chamber is opened.
+fn left_by_children() -> Vec<PathBuf> {
+    let descriptors = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let targets = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+    let names = ["setgroups", "gid_map", "uid_map", "max_user_namespaces"];
+    targets.filter(|target| names.iter().any(|name| target.ends_with(name))).collect()
+}
+
+#[test]
+fn a_child_killed_at_any_moment_leaves_no_descriptor() {
+    let Some(probe) = chamber() else { return };
+    drop(probe);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let opener = thread::spawn(move || {
+        sender.send(fs::canonicalize("/proc/thread-self/children").unwrap()).unwrap();
+        (0..1000).filter(|_| Chamber::open(&Exposure::of_this_machine(), LIMITS).is_err()).count()
+    });
+    let children = receiver.recv().unwrap();
+    while !opener.is_finished() {
+        for child in fs::read_to_string(&children).unwrap_or_default().split_whitespace() {
+            Child::init_of_namespace(child.parse().unwrap()).signal(Signal::Kill);
+        }
+    }
+    assert!(opener.join().unwrap() > 0, "none was killed in time");
+    // Others are at it at this moment, and done with it soon.
+    let give_up = Instant::now() + PATIENCE;
+    while !left_by_children().is_empty() && Instant::now() < give_up {
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(left_by_children(), Vec::<PathBuf>::new());
+}
+
 #[test]
 fn limits_hold_while_unpacking_and_inside() {
-    let limits = Limits { bytes: 1 << 20, files: 100 };
+    let limits = ChamberLimits { bytes: 1 << 20, files: 100 };
     let Some(chamber) = chamber_with(&Exposure::of_this_machine(), limits) else { return };
     let mut unpacker = chamber.root().unpacker();
     let error = unpacker.create_file(b"/p/big", &vec![b'x'; 2 << 20], None).unwrap_err();
@@ -431,7 +463,7 @@ fn limits_hold_while_unpacking_and_inside() {
     assert!(text.contains("No space left on device") && text.ends_with("1048576\n"), "{text}");
 
     // Not even enough for what is ours.
-    let opened = Chamber::open(&Exposure::of_this_machine(), Limits { bytes: 0, files: 0 });
+    let opened = Chamber::open(&Exposure::of_this_machine(), ChamberLimits { bytes: 0, files: 0 });
     assert!(matches!(opened, Err(Failure::Unavailable(_))), "{opened:?}");
 }
 

@@ -7,11 +7,13 @@ pub mod child;
 pub mod foreign_process;
 pub mod process;
 pub mod process_tree;
+pub mod service_manager;
 pub mod signal;
 
 pub mod lock;
 pub mod watch;
 
+pub mod heap;
 pub mod mapped_file;
 pub mod temp;
 
@@ -29,6 +31,7 @@ pub mod withdrawal;
 #[cfg(test)]
 mod seccomp_cases;
 
+pub mod gssapi;
 pub mod net;
 pub mod open;
 pub mod resolve;

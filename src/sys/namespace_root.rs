@@ -18,6 +18,8 @@ pub(super) const READY: u32 = 2;
 pub(super) const FURNISH: u32 = 3;
 pub(super) const LEAVE: u32 = 4;
 
+/// Where the new root is mounted at first: a directory that is surely there.
+pub(super) const PROC: &CStr = c"/proc";
 /// Highest number of a capability that a kernel may come to know.
 const CAPABILITIES_MAX: libc::c_ulong = 63;
 /// `_LINUX_CAPABILITY_VERSION_3`: two words for each set.
@@ -78,14 +80,10 @@ pub(super) struct Handshake {
     pub(super) turn: AtomicU32,
     step: AtomicU32,
     errno: AtomicI32,
-    /// The root of the job's file system; -1 until it is mounted. Ours through the shared descriptor table.
-    pub(super) root: AtomicI32,
     /// The `Errand` of the second half.
     errand: AtomicPtr<libc::c_void>,
     /// A pidfd of the parent; -1 where there is none.
     pub(super) parent: RawFd,
-    pub(super) uid_map: CString,
-    pub(super) gid_map: CString,
     /// Options of the tmpfs.
     pub(super) tmpfs: CString,
 }
@@ -124,17 +122,13 @@ pub(super) struct Mount {
 struct Fault(Step, libc::c_int);
 
 impl Handshake {
-    pub(super) fn new(parent: RawFd, maps: [CString; 2], tmpfs: CString) -> Handshake {
-        let [uid_map, gid_map] = maps;
+    pub(super) fn new(parent: RawFd, tmpfs: CString) -> Handshake {
         Handshake {
             turn: AtomicU32::new(LAYING_OUT),
             step: AtomicU32::new(0),
             errno: AtomicI32::new(0),
-            root: AtomicI32::new(-1),
             errand: AtomicPtr::new(ptr::null_mut()),
             parent,
-            uid_map,
-            gid_map,
             tmpfs,
         }
     }
@@ -202,9 +196,14 @@ impl Inside<'_> {
             }
             let Errand { furniture, plan } =
                 &*self.handshake.errand.load(Ordering::Acquire).cast::<Errand<'_>>();
-            let root = self.handshake.root.load(Ordering::Acquire);
-            check(Step::Pivot, libc::fchdir(root))?;
-            self.furnish(furniture, root)?;
+            // First of all: whatever is opened from here on goes with this process, however that ends.
+            if !plan.leave_files_behind() {
+                return Err(Fault(Step::Connect, errno()));
+            }
+            // No compiler needs user namespaces, and they are where a kernel's holes are. In vain if /proc is read-only.
+            write_file(c"sys/user/max_user_namespaces", c"0");
+            check(Step::Pivot, libc::chdir(PROC.as_ptr()))?;
+            self.furnish(furniture)?;
             if let Some(ruleset) = plan.walls.and_then(|walls| walls.ruleset) {
                 for overlay in furniture.mounts.iter().filter(|mount| mount.overlay.is_some()) {
                     match ruleset.allow_here(&overlay.target) {
@@ -215,7 +214,7 @@ impl Inside<'_> {
             }
             self.move_in()?;
             self.surrender()?;
-            if !plan.leave_files_behind() || !plan.connect_stdio() {
+            if !plan.connect_stdio() {
                 return Err(Fault(Step::Connect, errno()));
             }
             // All of ours close at exec; whoever started us may have left others open. Before Linux 5.9 they stay.
@@ -230,7 +229,8 @@ impl Inside<'_> {
         }
     }
 
-    /// The first half: ids, and an empty root.
+    /// The first half: an empty root. No file is opened, because the table of descriptors is the parent's: what is open
+    /// when somebody kills this process would be so for ever.
     fn lay_out(&self) -> Result<(), Fault> {
         // SAFETY: all strings are NUL-terminated; the pollfd is alive for the call.
         unsafe {
@@ -241,29 +241,19 @@ impl Inside<'_> {
             if libc::poll(&mut parent, 1, 0) > 0 {
                 libc::_exit(127);
             }
-            // Absent before Linux 3.19, where it is not needed either.
-            let _ = self.write_file(c"/proc/self/setgroups", c"deny");
-            self.write_file(c"/proc/self/gid_map", &self.handshake.gid_map)?;
-            self.write_file(c"/proc/self/uid_map", &self.handshake.uid_map)?;
-            // No compiler needs user namespaces, and they are where a kernel's holes are. In vain if /proc is read-only.
-            let _ = self.write_file(c"/proc/sys/user/max_user_namespaces", c"0");
-            // Over /proc, because that is a directory that is surely there.
+            // What is there now stays the working directory, below what is mounted over it.
+            check(Step::Root, libc::chdir(PROC.as_ptr()))?;
             // No program and no library is run from what a job brought or made.
             let locked = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
-            let (kind, flags) = (c"tmpfs".as_ptr(), locked);
-            let options = self.handshake.tmpfs.as_ptr().cast();
-            check(Step::Root, libc::mount(kind, c"/proc".as_ptr(), kind, flags, options))?;
-            let root = libc::open(c"/proc".as_ptr(), libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC);
-            check(Step::Root, root)?;
-            self.handshake.root.store(root, Ordering::Release);
-            Ok(())
+            let (kind, options) = (c"tmpfs".as_ptr(), self.handshake.tmpfs.as_ptr().cast());
+            check(Step::Root, libc::mount(kind, PROC.as_ptr(), kind, locked, options))
         }
     }
 
     /// Mounts everything below the working directory, which is the new root.
-    fn furnish(&self, furniture: &Furniture, root: RawFd) -> Result<(), Fault> {
+    fn furnish(&self, furniture: &Furniture) -> Result<(), Fault> {
         let at_once = !furniture.one_by_one
-            && match set_attributes(root, c"", false, Attributes::default()) {
+            && match set_attributes(libc::AT_FDCWD, c"", false, Attributes::default()) {
                 Ok(()) => true,
                 Err(libc::ENOSYS | libc::EPERM) => false,
                 Err(errno) => return Err(Fault(Step::Protect, errno)),
@@ -375,17 +365,17 @@ impl Inside<'_> {
         unsafe { surrender_capabilities() }
             .map_err(|error| Fault(Step::Surrender, error.raw_os_error().unwrap_or_default()))
     }
+}
 
-    fn write_file(&self, path: &CStr, text: &CStr) -> Result<(), Fault> {
-        let bytes = text.to_bytes();
-        // SAFETY: the path is NUL-terminated, the buffer as long as said.
-        unsafe {
-            let fd = libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-            check(Step::Map, fd)?;
-            let written = libc::write(fd, bytes.as_ptr().cast(), bytes.len());
-            let result = check(Step::Map, written as libc::c_int);
+/// Writes a file of the kernel's, if it can.
+fn write_file(path: &CStr, text: &CStr) {
+    let bytes = text.to_bytes();
+    // SAFETY: the path is NUL-terminated, the buffer as long as said.
+    unsafe {
+        let fd = libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if fd >= 0 {
+            libc::write(fd, bytes.as_ptr().cast(), bytes.len());
             libc::close(fd);
-            result
         }
     }
 }

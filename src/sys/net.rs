@@ -359,6 +359,31 @@ pub fn peer_of(fd: BorrowedFd<'_>) -> Option<Option<SocketAddr>> {
     Some(socket.peer_addr().ok().and_then(|address| address.as_socket()))
 }
 
+/// What a socket is that somebody else has opened.
+#[derive(Debug)]
+pub enum Foreign {
+    /// It listens for TCP clients.
+    Listener(TcpListener),
+    /// It is a client's connection.
+    Connection(OwnedFd),
+    /// Neither.
+    Other,
+}
+
+/// Finds out, and lets a listener not wait.
+pub fn foreign(fd: OwnedFd) -> io::Result<Foreign> {
+    let socket = SockRef::from(&fd);
+    let is_stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
+    if !is_stream || socket.local_addr()?.as_socket().is_none() {
+        return Ok(Foreign::Other);
+    }
+    if !socket.is_listener()? {
+        return Ok(Foreign::Connection(fd));
+    }
+    socket.set_nonblocking(true)?;
+    Ok(Foreign::Listener(fd.into()))
+}
+
 /// Whether reads and writes return at once when they would wait.
 pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: F_GETFL and F_SETFL have no memory preconditions.

@@ -44,7 +44,8 @@ pub fn memory_of_machine() -> u64 {
     u64::try_from(pages).unwrap_or(0).saturating_mul(page_bytes())
 }
 
-fn page_bytes() -> u64 {
+/// What one page of memory has, in bytes.
+pub fn page_bytes() -> u64 {
     // SAFETY: no preconditions.
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     u64::try_from(bytes).unwrap_or(4096)

@@ -37,7 +37,7 @@ pub fn addresses(host: &str, port: u16, deadline: Instant) -> io::Result<Vec<Soc
     }
     let answer = match way(&services(), host) {
         Way::Library(services) => ask_in_copy(host, &services, deadline)?,
-        Way::Getent => ask_getent(host, deadline)?,
+        Way::Getent => ask_getent("ahosts", host, deadline)?,
     };
     read_addresses(&answer, port)
 }
@@ -54,7 +54,7 @@ pub fn addresses_beside_threads(host: &str, port: u16, deadline: Instant) -> io:
             HELD.call_once(|| hold_library_to(&services));
             ask_library(host)
         }
-        Way::Getent => ask_getent(host, deadline)?,
+        Way::Getent => ask_getent("ahosts", host, deadline)?,
     };
     read_addresses(&answer, port)
 }
@@ -64,11 +64,16 @@ pub fn needs_helper(host: &str) -> bool {
     way(&services(), host) == Way::Getent
 }
 
-/// The name a host is known by, with its domain if the machine's services know one.
+/// The full name of a host: what the machine's name services call a name, or an address in numbers. Whoever answers for
+/// those services decides, and need not be honest.
 pub fn full_name(host: &str, deadline: Instant) -> io::Result<String> {
-    let answer = ask_getent(host, deadline)?;
-    // The first line alone has it, after the address and the kind of socket.
-    let name = answer.lines().next().and_then(|line| line.split_whitespace().nth(2));
+    // Of an address, `hosts` prints the name; of a name, `ahosts` prints the full one behind its first address.
+    let (database, column) = match host.parse::<IpAddr>() {
+        Ok(_) => ("hosts", 1),
+        Err(_) => ("ahosts", 2),
+    };
+    let answer = ask_getent(database, host, deadline)?;
+    let name = answer.lines().next().and_then(|line| line.split_whitespace().nth(column));
     name.map(str::to_owned).ok_or_else(unknown)
 }
 
@@ -158,12 +163,12 @@ fn ask_library(host: &str) -> String {
     }
 }
 
-fn ask_getent(host: &str, deadline: Instant) -> io::Result<String> {
+fn ask_getent(database: &str, host: &str, deadline: Instant) -> io::Result<String> {
     let program = candidates("getent".as_ref(), GETENT_PATH.as_ref()).next().ok_or_else(|| {
         io::Error::new(io::ErrorKind::NotFound, "getent, which resolves names here, is not installed")
     })?;
     let (mut reader, writer) = pipe()?;
-    let argv = ["getent", "ahosts", "--", host].map(Into::into);
+    let argv = ["getent", database, "--", host].map(Into::into);
     let null = File::open("/dev/null")?;
     let child = Command {
         program: &program,
@@ -286,9 +291,9 @@ mod tests {
     #[test]
     fn getent_knows_the_same_names() {
         let deadline = Instant::now() + Duration::from_secs(10);
-        assert!(ask_getent("localhost", deadline).unwrap().contains("STREAM"));
-        assert_eq!(ask_getent("no-such-host.invalid", deadline).unwrap(), "");
-        assert_eq!(ask_getent("--help", deadline).unwrap(), "");
+        assert!(ask_getent("ahosts", "localhost", deadline).unwrap().contains("STREAM"));
+        assert_eq!(ask_getent("ahosts", "no-such-host.invalid", deadline).unwrap(), "");
+        assert_eq!(ask_getent("ahosts", "--help", deadline).unwrap(), "");
     }
 
     #[test]
@@ -312,9 +317,11 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_knows_its_full_name() {
+    fn full_names_are_asked_for() {
         let deadline = Instant::now() + Duration::from_secs(10);
-        assert_eq!(full_name("localhost", deadline).unwrap(), "localhost");
+        for host in ["localhost", "127.0.0.1"] {
+            assert_eq!(full_name(host, deadline).unwrap().split('.').next(), Some("localhost"), "{host}");
+        }
         assert!(full_name("no-such-host.invalid", deadline).is_err());
     }
 
