@@ -100,6 +100,14 @@ const PUMP: &[Case] = &[
     ("gcc -Iinc -march=native -c a.c", ""),
 ];
 
+/// With that host, and an include server that the first job starts.
+const BACKGROUND: &[Case] = &[
+    ("gcc -Iinc -MMD -c a.c", "DISTCC_PUMP=1"),
+    ("g++ -c c.cc", "DISTCC_PUMP=1"),
+    ("gcc -c missing.c", "DISTCC_PUMP=1"),
+    ("gcc -c done.i", "DISTCC_PUMP=1"),
+];
+
 fn with_sources() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.write("a.c", "#include <stddef.h>\n#include \"inc/h.h\"\nint a(void) { return H; }\n");
@@ -285,5 +293,14 @@ fn pump_jobs_go_where_they_are_said_to_go() {
     let pump = Pump::start(&sandbox, &host);
     check(PUMP, &sandbox, &daemon, Some(&pump), &[host]);
     pump.stop(&sandbox);
+    sandbox.finish([daemon]);
+}
+
+#[test]
+fn pump_jobs_without_pump_go_where_they_are_said_to_go() {
+    let sandbox = with_sources();
+    let daemon = sandbox.daemon().start();
+    check(BACKGROUND, &sandbox, &daemon, None, &[format!("{},lzo,cpp", daemon.host())]);
+    sandbox.end_background_server();
     sandbox.finish([daemon]);
 }
