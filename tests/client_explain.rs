@@ -76,6 +76,8 @@ const PLAIN: &[Case] = &[
     ("gcc -c a.c", "TMPDIR=/nowhere"),
     ("gcc -c a.c", "TMPDIR=/nowhere DISTCC_FALLBACK=0"),
     ("gcc -c a.c", "DISTCC_DIR=/nowhere/at/all DISTCC_FALLBACK=0"),
+    ("gcc -c a.c", "DISTCC_DIR=/nowhere/at/all"),
+    ("gcc -c a.c", "DISTCC_DIR= HOME="),
     ("gcc -c missing.c", ""),
     ("gcc -c missing.i", ""),
     ("no-such-gcc -c a.c", ""),

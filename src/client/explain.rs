@@ -110,8 +110,8 @@ fn distributable(mut page: Page, session: &Session<'_>, compile: &Compile, list:
             () if backoff.is_backed_off(host, now) => {
                 format!("; left alone, it failed less than {} s ago", settings.backoff_period.as_secs())
             }
-            () if host.authenticate.is_some() => {
-                "; passed over: this build cannot authenticate (,auth)".into()
+            () if cannot_authenticate(host) => {
+                "; passed over: it has ,auth, and this build no GSS-API".into()
             }
             () => String::new(),
         };
@@ -208,12 +208,11 @@ fn hosts(page: &mut Page, session: &Session<'_>) -> Result<HostList, (ExitCode, 
     let source = session::host_source(session.settings).map_or_else(|_| String::new(), |source| source.name);
     let order = if list.randomize { "in an order that each job shuffles" } else { "best first" };
     page.line("hosts", &format!("from {source}, {order}; the first with a free slot is taken"));
-    let directory = session.settings.lock_directory();
-    let directory =
-        directory.ok_or((ExitCode::NoHosts, "there is no lock directory (see DISTCC_DIR)".into()))?;
+    let missing = || (ExitCode::NoHosts, "there is no lock directory (see DISTCC_DIR)".to_string());
+    let directory = session.settings.lock_directory().ok_or_else(missing)?;
     if !can_be_had(&directory, session.settings) {
         let cause = format!("no files can be made in {} (see DISTCC_DIR)", directory.display());
-        return Err((ExitCode::NoHosts, cause));
+        return Err(if directory.exists() { (ExitCode::NoHosts, cause) } else { missing() });
     }
     let temporary = &session.settings.temporary;
     if !temp::is_usable_directory(temporary) {

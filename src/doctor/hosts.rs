@@ -221,13 +221,12 @@ impl Practice {
     /// Tries the port. The host as it was reached, by number, and how it calls us.
     fn connect(&self, host: &Host, addresses: &[SocketAddr], tell: &dyn Fn(Check)) -> Option<(Host, String)> {
         let began = Instant::now();
-        let port = addresses.first().map_or(0, SocketAddr::port);
         let connected = Connecting::start(addresses).finish(began + self.settings.connect_timeout);
         let ends = connected.and_then(|stream| Ok((stream.peer_addr()?, stream.local_addr()?)));
         match ends {
             Ok((peer, own)) => {
                 let time = judgment::milliseconds(began.elapsed());
-                tell(Check::good("port", format!("{port} answers in {time}")));
+                tell(Check::good("port", format!("{} answers in {time}", peer.port())));
                 let name = match peer {
                     SocketAddr::V6(peer) if peer.scope_id() != 0 => {
                         format!("{}%{}", peer.ip(), peer.scope_id())
@@ -238,7 +237,7 @@ impl Practice {
                 Some((Host { transport, ..host.clone() }, own.ip().to_string()))
             }
             Err(error) => {
-                tell(judgment::unreachable(port, &error, self.settings.connect_timeout));
+                tell(judgment::unreachable(addresses, &error, self.settings.connect_timeout));
                 None
             }
         }
@@ -262,7 +261,7 @@ impl Practice {
             return None;
         }
         let mut spoken = BTreeMap::from([(wanted.number(), true)]);
-        if way.addresses_ssh() {
+        if way.is_ssh() {
             tell(Check::good(
                 "ssh",
                 format!("logs in and compiles in {}", judgment::milliseconds(began.elapsed())),
@@ -319,7 +318,7 @@ impl Practice {
 }
 
 impl Way<'_> {
-    fn addresses_ssh(&self) -> bool {
+    fn is_ssh(&self) -> bool {
         matches!(self.host.transport, Transport::Ssh { .. })
     }
 }

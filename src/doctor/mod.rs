@@ -40,8 +40,9 @@ pub struct Question<'a> {
 pub fn examine(question: &Question<'_>) -> Findings {
     let settings = question.settings;
     let (hosts, mut unreadable) = hosts_of(question);
-    let (specimens, mut machine) = Specimens::make(settings, &hosts);
-    machine.splice(0..0, machine::checks(question, &hosts));
+    let mut machine = machine::checks(question, &hosts);
+    let (specimens, of_compilers) = Specimens::make(settings, &hosts);
+    machine.extend(of_compilers);
     // A list that cannot be read has been spoken of.
     if !hosts.is_empty() && hosts.iter().all(|host| host.transport == Transport::Local) {
         let words = "no server is named: all work stays on this machine";
