@@ -70,9 +70,10 @@ const HOMES: &[(&str, &[&str])] = &[
             "daemon/listeners.rs",
             "daemon/staging.rs",
             "daemon/statistics",
+            "probe/",
         ],
     ),
-    ("serde_json", &["doctor/report.rs", "daemon/statistics/json.rs"]),
+    ("serde_json", &["daemon/statistics/json.rs", "doctor/report.rs"]),
     ("socket2", &["sys/net.rs"]),
 ];
 

@@ -32,6 +32,8 @@ const APPLETS: &[(&str, Applet)] = &[
     ("distccd", distccd::run),
     ("lsdistcc", lsdistcc::run),
     ("pump", pump::run),
+    // Its name in Debian.
+    ("distcc-pump", pump::run),
     ("include_server", include_server::run),
     ("distccmon-text", unbuilt::run),
     ("update-distcc-symlinks", update_distcc_symlinks::run),
