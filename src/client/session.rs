@@ -71,7 +71,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// For a command that is only looked at: no directory is made, and there are no slots.
+    /// For a command that is looked at and not distributed: no directory is made, and there are no slots.
     pub fn of_onlooker(invocation: Invocation, settings: &'a Settings) -> Session<'a> {
         Session {
             environment: invocation.environment(),
