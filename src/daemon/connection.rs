@@ -162,6 +162,10 @@ impl Connection {
                 Next::Stage(Work::Launch(job))
             }
             (State::Waiting(_), Event::NoSlot(refusal)) => self.refuse(refusal, false, context),
+            (State::Waiting(_), Event::TimeOut) => {
+                let text = self.transfer.overrun("a compile slot", context.now);
+                self.refuse(Refusal::new(ExitCode::Busy, text), false, context)
+            }
             (State::Launching { cut_short, excess }, Event::Staged(Staged::Launched(result))) => {
                 self.launched(*result, cut_short, excess, context)
             }
@@ -272,6 +276,7 @@ impl Connection {
         match job {
             Ok(job) => {
                 self.state = State::Waiting(job);
+                self.transfer = Transfer::begin(Phase::Turn, context.limits.silence, context.now);
                 Next::Queue
             }
             Err(refusal) => self.refuse(refusal, false, context),
@@ -467,10 +472,10 @@ impl Connection {
         self.summary.code = code;
     }
 
-    /// When this connection must be looked at even if nothing happens; never, while it waits for its compiler.
+    /// When this connection must be looked at even if nothing happens; never, while a thread has its job.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Receiving { .. } | State::Replying { .. } | State::Draining { .. } => {
+            State::Receiving { .. } | State::Waiting(_) | State::Replying { .. } | State::Draining { .. } => {
                 Some(self.transfer.deadline())
             }
             State::Compiling { cut_short: None, vigil, .. } => Some(vigil.look_at()),
