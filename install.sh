@@ -14,6 +14,7 @@ APPLETS="distccd pump lsdistcc include_server distccmon-text update-distcc-symli
 usage() {
     cat <<'END'
 usage: ./install.sh [--prefix DIR]              build and install (default: /usr/local)
+       ./install.sh [--prefix DIR] --with-gssapi  the same with GSS-API (,auth; distccd --auth)
        ./install.sh [--prefix DIR] --uninstall  remove what was installed
        ./install.sh --demo [PACKAGE]            distribute a build on this machine, then clean up
        ./install.sh --help
@@ -23,6 +24,9 @@ Installed are DIR/bin/distcc and its links, DIR/lib/distcc with a link for every
 A configuration file that is already there is kept, and a changed one survives --uninstall. Root is needed
 only where DIR belongs to root. A host list is read from /etc and /usr/local/etc; with another DIR, copy
 DIR/etc/distcc/hosts to ~/.distcc.
+
+--with-gssapi builds a program that authenticates clients and servers with Kerberos. It is not static: it needs this
+system's GSS-API library (Debian: libgssapi-krb5-2), and libkrb5-dev to be built.
 
 --demo starts two servers on the loopback interface and builds tests/sample (or the Debian source package
 PACKAGE, such as zlib) with make -j4 three times: through the servers in plain mode, through them in pump
@@ -112,6 +116,10 @@ need_cargo() {
 # Builds, and sets `binary`. Without cargo, a binary that is already built will do.
 build() {
     need_c_toolchain
+    if [ -n "$gssapi" ]; then
+        build_with_gssapi
+        return
+    fi
     if ! find_cargo; then
         for binary in "$SOURCE"/target/*/release/distcc "$SOURCE"/target/release/distcc; do
             if [ -x "$binary" ]; then
@@ -126,6 +134,20 @@ build() {
         die "cargo build failed"
     binary=$(printf '%s\n' "$messages" | sed -n 's/.*"executable":"\([^"]*\/distcc\)".*/\1/p' | tail -n 1)
     [ -x "$binary" ] || die "cargo build made no distcc"
+}
+
+# A dynamic program in a directory of its own: other flags in the same one would make cargo build everything again.
+build_with_gssapi() {
+    need_cargo
+    [ -e /usr/include/gssapi/gssapi.h ] || install_packages "missing: gssapi/gssapi.h" libkrb5-dev
+    say "building distcc with GSS-API, with cargo $version"
+    # These flags take the place of those in .cargo/config.toml, which make a static program.
+    (cd "$SOURCE" && RUSTFLAGS="-C target-feature=-crt-static" run_cargo build --quiet --release --locked \
+        --features gssapi --target-dir target/gssapi) || die "cargo build failed"
+    for binary in "$SOURCE"/target/gssapi/*/release/distcc; do
+        [ ! -x "$binary" ] || return 0
+    done
+    die "cargo build made no distcc"
 }
 
 # Every compiler in /usr/bin, one a line.
@@ -717,7 +739,7 @@ demo() {
 
 # ------------------------------------------------------------------------------------------------------- main
 
-prefix=/usr/local action=install_all package=''
+prefix=/usr/local action=install_all package='' gssapi=''
 while [ $# -gt 0 ]; do
     case $1 in
     --prefix)
@@ -726,6 +748,7 @@ while [ $# -gt 0 ]; do
         shift
         ;;
     --prefix=*) prefix=${1#*=} ;;
+    --with-gssapi) gssapi=yes ;;
     --uninstall) action=uninstall_all ;;
     --demo)
         action=demo

@@ -12,10 +12,13 @@ pub mod include_server;
 
 pub mod include_scan;
 pub mod monitor;
+pub mod probe;
 pub mod pump;
 
 pub mod compiler_args;
 pub mod hosts;
+
+pub mod toolchain;
 
 pub mod protocol;
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use distcc::protocol::lzo;
 use pump::{FakeIncludeServer, FakeServer, Language, Says, reply};
-use raw::{body, bomb, is_root};
+use raw::{body, bomb};
 use support::{Run, Sandbox, tree_of, wait_until};
 
 /// A user who is neither root nor an honest one.
@@ -67,10 +67,10 @@ impl Drop for Foreign {
 }
 
 fn skipped_without_root() -> bool {
-    if !is_root() {
+    if !support::is_root() {
         eprintln!("not tested: only root can be another user");
     }
-    !is_root()
+    !support::is_root()
 }
 
 /// Answers of versions 2 and 3 with these bodies, as they are.

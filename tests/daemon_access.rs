@@ -5,29 +5,11 @@ mod raw;
 mod support;
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use raw::{Place, Reply, SOON, closes, job, packet, read_reply, request_head};
+use raw::{Place, SOON, ask_from, closes, job, packet, read_reply, request_head};
 use support::wait_until;
-
-/// A connection from an address of our choice: all of 127.0.0.0/8 is ours.
-fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
-    use socket2::{Domain, Socket, Type};
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&format!("{from}:0").parse::<SocketAddr>().unwrap().into()).unwrap();
-    socket.connect(&to.into()).unwrap();
-    let stream: TcpStream = socket.into();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    stream
-}
-
-fn ask_from(from: &str, to: SocketAddr, version: usize) -> Reply {
-    let mut stream = connect_from(from, to);
-    let bytes = raw::request(version, &["cc", "-c", "a.c"], b"printf x >$out\n");
-    stream.write_all(&bytes).unwrap();
-    read_reply(&mut stream).unwrap()
-}
 
 #[test]
 fn rules_admit_by_network() {

@@ -9,14 +9,13 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use raw::{Place, SOON, closes, is_root, job, read_reply, request, wait_for_end};
-use support::{Running, free_port, require, tree_of, wait_until};
+use raw::{Place, SOON, closes, job, read_reply, request, wait_for_end};
+use support::{free_port, is_root, require, start_sshd, tree_of, wait_until};
 
 /// A daemon in inetd mode, and where its log goes.
 struct Inetd<'a> {
@@ -260,49 +259,10 @@ fn xinetd_serves_without_a_quantum() {
     place.sandbox.finish([]);
 }
 
-/// A real sshd, with keys of its own, that lets us in; and the command that connects to it.
-fn start_sshd(place: &Place) -> (Running, u16, String) {
-    let (sshd, keygen) = (require("sshd"), require("ssh-keygen"));
-    let directory = place.path("ssh");
-    fs::create_dir(&directory).unwrap();
-    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
-    for name in ["host", "user"] {
-        let key = directory.join(name);
-        let run =
-            place.sandbox.command(&keygen).args(["-q", "-t", "ed25519", "-N", "", "-f"]).args([key]).run();
-        run.assert_quiet_success();
-    }
-    if is_root() {
-        // Where sshd locks its unprivileged half up; the package's service makes it.
-        fs::create_dir_all("/run/sshd").unwrap();
-    }
-    let (port, path) = (free_port(), directory.display().to_string());
-    fs::write(
-        directory.join("sshd_config"),
-        format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {path}/host\nAuthorizedKeysFile {path}/user.pub\n\
-             StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\nPidFile none\n"
-        ),
-    )
-    .unwrap();
-    fs::write(
-        directory.join("config"),
-        format!(
-            "Host *\n Port {port}\n IdentityFile {path}/user\n IdentitiesOnly yes\n BatchMode yes\n \
-             StrictHostKeyChecking no\n UserKnownHostsFile {path}/known\n LogLevel ERROR\n"
-        ),
-    )
-    .unwrap();
-    let server = place.sandbox.command(sshd).args(["-D", "-e", "-f"]).args([directory.join("sshd_config")]);
-    let mut server = server.start();
-    wait_until("sshd", || TcpStream::connect(("127.0.0.1", port)).is_ok() || !server.is_running());
-    (server, port, format!("ssh -F {path}/config"))
-}
-
 #[test]
 fn ssh_carries_jobs_of_both_clients() {
     let place = Place::new();
-    let (server, _, ssh) = start_sshd(&place);
+    let (server, _, ssh) = start_sshd(&place.sandbox);
     let daemon = wrapped_daemon(&place).display().to_string();
     let user = place.sandbox.command("/usr/bin/id").args(["-un"]).run().out().trim().to_owned();
     let mut jobs = 0;

@@ -13,8 +13,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use raw::{
-    Daemon, Place, PumpRequest, Reply, SOON, body, closes, is_root, job, packet, read_reply, request,
-    request_head,
+    Daemon, Place, PumpRequest, Reply, SOON, body, closes, job, packet, read_reply, request, request_head,
 };
 use support::{Sandbox, wait_until};
 
@@ -247,7 +246,7 @@ fn a_full_disk_ends_a_job_and_not_the_server() {
     let place = Place::new();
     let daemon = start(&place, &["--spool=8192"]);
     let temporary = daemon.guard.temporary().to_owned();
-    let disk = if is_root() { SmallDisk::mount(&temporary) } else { None };
+    let disk = if support::is_root() { SmallDisk::mount(&temporary) } else { None };
     if disk.is_none() {
         eprintln!("not tried: nothing may be mounted here");
         return place.finish(daemon);

@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::Instant;
 
-use raw::{Daemon, Place, SOON, ask, is_alive, is_root, job, request, wait_for_end};
+use raw::{Daemon, Place, SOON, ask, is_alive, job, request, wait_for_end};
 use support::{Outcome, Run, free_port, send_signal, wait_until};
 
 /// Our daemon with a place's environment and just these options.
@@ -100,7 +100,7 @@ fn every_option_is_taken_in_every_form() {
     let log = place.path("marks/log");
     let (log, pid) = (log.to_str().unwrap(), place.path("marks/pid"));
     let pid = pid.to_str().unwrap();
-    let own = if is_root() { "nobody" } else { "whoever" };
+    let own = if support::is_root() { "nobody" } else { "whoever" };
     for options in [
         vec!["--allow=127.0.0.1", "--allow=::1/128", "--jobs=3", "--nice=1", "--user", own, "--verbose"],
         vec!["-a", "127.0.0.0/8", "-j", "3", "-N", "1", "-P", pid, "--log-level=debug"],
@@ -142,17 +142,20 @@ fn a_port_in_use_is_told_also_when_detaching() {
 }
 
 #[test]
-fn without_a_masquerade_directory_nothing_starts() {
+fn without_a_masquerade_directory_and_without_compilers_nothing_starts() {
     let place = Place::new();
     fs::remove_dir_all(place.path("lib/distcc")).unwrap();
     // A machine with Debian's distcc has a directory of its own, so /usr is hidden; our binary needs nothing there.
     let hidden = "mount -t tmpfs none /usr/local && mount -t tmpfs none /usr/lib && exec \"$@\"";
-    let namespace =
-        if is_root() { ["--mount"].as_slice() } else { &["--mount", "--map-current-user", "--keep-caps"] };
+    let namespace = if support::is_root() {
+        ["--mount"].as_slice()
+    } else {
+        &["--mount", "--map-current-user", "--keep-caps"]
+    };
     for options in [["--daemon", "--no-detach"].as_slice(), &["--daemon"], &["--inetd"]] {
         let run = place.sandbox.command("/usr/bin/unshare").args(namespace);
         let run = run.args(["/bin/sh", "-c", hidden, "sh"]).args([place.path("bin/distccd")]).args(options);
-        let run = run.args(["--port", "0", "--log-stderr"]).run();
+        let run = run.args(["--port", "0", "--log-stderr"]).env("DISTCCD_PATH", place.path("work")).run();
         refused(&run, 110, &["CRITICAL", "lib/distcc", "update-distcc-symlinks", "ln -s"]);
     }
     let daemon = place.start(&["--enable-tcp-insecure"]);
@@ -307,7 +310,7 @@ fn compilers_run_nicely_and_not_as_root() {
         let groups: Vec<u32> = lines.next().unwrap().split(' ').map(|word| word.parse().unwrap()).collect();
         assert!(uid != 0 && !groups.contains(&0), "{said}");
         let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-        if is_root() {
+        if support::is_root() {
             assert!(status.contains("NoNewPrivs:\t1"), "{status}");
         }
         drop(daemon);
@@ -317,7 +320,7 @@ fn compilers_run_nicely_and_not_as_root() {
 
 #[test]
 fn root_becomes_the_user_that_is_named() {
-    if !is_root() {
+    if !support::is_root() {
         eprintln!("skipped: only root can become another user");
         return;
     }

@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use raw::{Daemon, Place, Reply, is_root, job, request};
+use raw::{Daemon, Place, Reply, job, request};
 use support::{require, wait_until};
 
 /// With namespaces, and without.
@@ -217,7 +217,7 @@ fn the_daemon_itself_is_confined_and_says_once_what_there_is() {
         let line = status.lines().find(|line| line.starts_with(&format!("{name}:"))).unwrap();
         assert_eq!(line.split_whitespace().nth(1), Some(expected), "{line}");
     }
-    if is_root() {
+    if support::is_root() {
         for namespace in ["net", "mnt", "user"] {
             let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/{namespace}")).unwrap();
             assert_ne!(of(&daemon.pid().to_string()), of("self"), "{namespace}");

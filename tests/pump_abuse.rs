@@ -277,7 +277,7 @@ fn an_include_server_that_is_no_good_does_not_hold_a_client_up() {
         assert!(said.contains("in time") || suffix.is_empty() && said.contains("makes no sense"), "{said}");
     }
     // Another user's, which answers nobody else itself; another's program might.
-    if !raw::is_root() {
+    if !support::is_root() {
         eprintln!("not tested: only root can be another user");
         return;
     }

@@ -16,8 +16,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "include_scan",
             "include_server",
             "monitor",
+            "probe",
             "pump",
             "hosts",
+            "toolchain",
             "compiler_args",
             "protocol",
             "checksum",
@@ -27,15 +29,17 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("client", &["monitor", "mail", "hosts", "compiler_args", "protocol", "exit_code", "log", "sys"]),
-    ("daemon", &["compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
+    ("daemon", &["toolchain", "compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
     ("include_scan", &["compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
     (
         "include_server",
         &["include_scan", "compiler_args", "mail", "protocol", "checksum", "exit_code", "log", "sys"],
     ),
     ("monitor", &["exit_code", "log", "sys"]),
+    ("probe", &["protocol", "exit_code", "log", "sys"]),
     ("pump", &["hosts", "exit_code", "log", "sys"]),
     ("hosts", &["protocol", "checksum", "exit_code", "log", "sys"]),
+    ("toolchain", &["exit_code", "log", "sys"]),
     ("compiler_args", &["exit_code"]),
     ("protocol", &["checksum", "exit_code"]),
     ("mail", &["exit_code", "sys"]),
@@ -56,7 +60,17 @@ const HOMES: &[(&str, &[&str])] = &[
     ("crc32fast", &["checksum.rs"]),
     ("memmap2", &["sys/mapped_file.rs"]),
     ("minilzo_rs", &["protocol/lzo/"]),
-    ("mio", &["daemon/server.rs", "daemon/client.rs", "daemon/listeners.rs", "daemon/staging.rs"]),
+    (
+        "mio",
+        &[
+            "daemon/server.rs",
+            "daemon/client.rs",
+            "daemon/listeners.rs",
+            "daemon/staging.rs",
+            "daemon/statistics",
+        ],
+    ),
+    ("serde_json", &["daemon/statistics/json.rs"]),
     ("socket2", &["sys/net.rs"]),
 ];
 
@@ -331,7 +345,7 @@ fn declared_options() -> BTreeSet<String> {
     let mut lines = declaration.lines().map(str::trim);
     while let Some(line) = lines.next() {
         let Some(attribute) = line.strip_prefix("#[argh(") else { continue };
-        let field = lines.next().unwrap().split(':').next().unwrap();
+        let field = lines.next().unwrap().split(':').next().unwrap().trim_start_matches("pub(super) ");
         if attribute.starts_with("positional") {
             continue;
         }

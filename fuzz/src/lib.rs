@@ -28,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     ("directives", analysis::directives),
     ("elf", results::elf),
     ("gathered", results::gathered),
+    ("handshake", wire::handshake),
     ("host_list", lists::host_list),
     ("include_query", wire::include_query),
     ("messages", results::messages),

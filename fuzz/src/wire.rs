@@ -1,5 +1,6 @@
 //! What peers send: requests, responses, the surroundings of a pump job, questions to an include server and answers.
 
+use distcc::protocol::handshake::{TOKEN_BYTES_MAX, TOKENS_MAX, TokenDecoder, encode_token};
 use distcc::protocol::include_query::{
     Answer, OldQuestion, Question, decode_old_answer, encode_old_answer, encode_refusal,
 };
@@ -170,13 +171,46 @@ pub fn request(bytes: &[u8]) {
     }
 }
 
+/// The tokens of a handshake are the same in pieces as whole, are bounded, and are written again as they came.
+pub fn handshake(bytes: &[u8]) {
+    let Some((step, stream)) = bytes.split_first() else { return };
+    let take = |step: usize| {
+        let (mut decoder, mut tokens) = (TokenDecoder::default(), Vec::new());
+        for mut piece in stream.chunks(step) {
+            while !piece.is_empty() {
+                match decoder.take(piece) {
+                    Ok((0, _)) => panic!("no progress"),
+                    Ok((used, token)) => {
+                        assert!(
+                            decoder.memory() <= 2 * (stream.len() + 64),
+                            "memory for bytes that have not come"
+                        );
+                        tokens.extend(token);
+                        piece = &piece[used..];
+                    }
+                    Err(_) => return (tokens, false),
+                }
+            }
+        }
+        (tokens, true)
+    };
+    let whole = take(usize::MAX);
+    assert_eq!(whole, take(1 + usize::from(*step % 40)));
+    assert!(
+        whole.0.len() <= TOKENS_MAX
+            && whole.0.iter().all(|token| (1..=TOKEN_BYTES_MAX as usize).contains(&token.len()))
+    );
+    let written: Vec<u8> = whole.0.iter().flat_map(|token| encode_token(token)).collect();
+    assert!(written.len() <= stream.len(), "more than came");
+}
+
 /// An error names what was at the front of the buffer, which depends on the pieces; nothing else does.
 fn assert_same<K: PartialEq + std::fmt::Debug>(whole: &Taken<K>, pieces: &Taken<K>) {
     match (&whole.end, &pieces.end) {
         (
             End::Refused(ProtocolError::UnexpectedToken { found: whole_found, .. }),
             End::Refused(ProtocolError::UnexpectedToken { found, .. }),
-        ) => assert!(whole_found.starts_with(found) && found.len() >= 4),
+        ) => assert!(whole_found.starts_with(found) && !found.is_empty()),
         (one, other) => assert_eq!(one, other),
     }
     assert_eq!((&whole.events, &whole.bodies), (&pieces.events, &pieces.bodies));

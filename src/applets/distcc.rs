@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::applets::basename;
+use crate::applets::{basename, principal_text};
 use crate::client::commands::PumpCommand;
 use crate::client::compiler::Invocation;
 use crate::client::file_set::Category;
@@ -18,7 +18,7 @@ use crate::compiler_args::{self, Compile, Verdict};
 use crate::exit_code::ExitCode;
 use crate::include_scan::{IncludeVariables, Query, Scanner};
 use crate::log::{self, Level, Sink};
-use crate::sys::process;
+use crate::sys::{gssapi, process};
 use crate::{log_error, log_warning};
 
 const HELP: &str = "\
@@ -29,6 +29,7 @@ Usage:
    distcc --scan-includes COMPILER [compile options] -c SOURCE
    distcc --help | --version | --show-hosts | -j
 
+   --show-principal  the service that hosts with ,auth must be
    --show-hosts   the host list that would be used, one host a line
    -j             how many jobs those hosts take at once, for make -j
    --scan-includes  the files a pump-mode job for the command would send
@@ -93,10 +94,7 @@ fn explicit(argv: &[OsString], settings: &Settings) -> Result<Invocation, i32> {
         Some("--show-hosts") => return Err(show_hosts(settings)),
         Some("-j") => return Err(show_slots(settings)),
         Some("--scan-includes") => return Err(scan_includes(&argv[2..], settings)),
-        Some(option @ "--show-principal") => {
-            log_error!("{option}: not built yet in distcc {}", env!("CARGO_PKG_VERSION"));
-            return Err(ExitCode::DistccFailed.number());
-        }
+        Some("--show-principal") => return Err(show_principal(settings)),
         _ => {}
     }
     let mut command = argv[1..].to_vec();
@@ -112,6 +110,15 @@ fn version() -> String {
          Free software under the GNU General Public License, version 3 or later.",
         env!("CARGO_PKG_VERSION")
     )
+}
+
+fn show_principal(settings: &Settings) -> i32 {
+    if !gssapi::IS_BUILT_IN {
+        log_error!("--show-principal: {}", gssapi::ABSENT);
+        return ExitCode::DistccFailed.number();
+    }
+    say!("{}", principal_text(settings.principal.as_deref()));
+    0
 }
 
 /// The words of the host list. The status is 0 in any case: scripts of 3.4's time rely on it.

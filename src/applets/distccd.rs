@@ -4,26 +4,36 @@ mod configuration;
 mod options;
 
 use std::ffi::OsString;
+use std::os::fd::AsFd;
 
 use argh::FromArgs;
 
 use crate::applets::standard_input::Input;
-use crate::daemon::config::PORT_DEFAULT;
+use crate::daemon::config::{Mode, PORT_DEFAULT};
+use crate::daemon::passed::Passed;
 use crate::daemon::run;
 use crate::exit_code::ExitCode;
 use crate::log::{self, Level, Sink};
 use crate::log_error;
-use crate::sys::process;
+use crate::sys::{process, service_manager};
 
-use configuration::configure;
+use crate::applets::principal_text;
+use crate::sys::gssapi;
+use configuration::{configure, passed_descriptors};
 use options::{Options, separate_value};
 
 /// Runs the daemon.
 pub fn run(argv: &[OsString]) -> i32 {
-    process::close_inherited_descriptors();
+    let (count, names) = passed_descriptors();
+    let descriptors = service_manager::take_passed_descriptors(count);
+    process::close_inherited_descriptors_behind(count);
     let input = Input::of_standard_input();
     log::set("distccd", Level::Notice, if input == Input::Other { Sink::Stderr } else { Sink::Syslog });
-    match start(argv, input) {
+    let passed = Passed::sort(descriptors, &names).map_err(|error| {
+        log_error!("{error}");
+        ExitCode::BindFailed
+    });
+    match passed.and_then(|passed| start(argv, input, passed)) {
         Ok(None) => 0,
         Ok(Some(signal)) => {
             run::end_by(signal);
@@ -33,9 +43,21 @@ pub fn run(argv: &[OsString]) -> i32 {
     }
 }
 
-fn start(argv: &[OsString], input: Input) -> Result<Option<i32>, ExitCode> {
+fn start(argv: &[OsString], input: Input, passed: Passed) -> Result<Option<i32>, ExitCode> {
     let Some(options) = parse(argv)? else { return Ok(None) };
-    run::run(configure(options, input)?)
+    let input = passed.connection.as_ref().map_or(input, |connection| Input::of(connection.as_fd()));
+    let config = configure(options, input)?;
+    let wrong = match config.mode {
+        Mode::Inetd if !passed.listeners.is_empty() => {
+            "--inetd: the service manager has passed listening sockets"
+        }
+        Mode::Standalone { .. } if passed.connection.is_some() => {
+            "--daemon: the service manager has passed a connection, and no listening socket (see Accept=)"
+        }
+        _ => return run::run(config, passed),
+    };
+    log_error!("{wrong}");
+    Err(ExitCode::BadArguments)
 }
 
 /// Reads the options; `None` if a question was answered instead (`--help`, `--version`).
@@ -52,6 +74,14 @@ fn parse(argv: &[OsString]) -> Result<Option<Options>, ExitCode> {
     match Options::from_args(&["distccd"], &words) {
         Ok(options) if options.version => {
             say!("{}", version());
+            Ok(None)
+        }
+        Ok(options) if options.show_principal => {
+            if !gssapi::IS_BUILT_IN {
+                log_error!("--show-principal: {}", gssapi::ABSENT);
+                return Err(ExitCode::BadArguments);
+            }
+            say!("{}", principal_text(configuration::principal().as_deref()));
             Ok(None)
         }
         Ok(options) => Ok(Some(options)),
@@ -83,7 +113,7 @@ fn version() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::config::{Config, LogTarget, Mode, SandboxMode};
+    use crate::daemon::config::{Config, LogTarget, SandboxMode};
     use std::path::PathBuf;
 
     fn options(words: &[&str]) -> Result<Option<Options>, ExitCode> {
@@ -191,7 +221,20 @@ mod tests {
 
     #[test]
     fn inetd_is_for_everybody_unless_told_otherwise() {
-        assert!(config(&["--inetd"]).unwrap().access.is_empty());
-        assert!(!config(&["--inetd", "--allow", "10.0.0.1"]).unwrap().access.is_empty());
+        let admits =
+            |words: &[&str], client: &str| config(words).unwrap().access.permits(client.parse().unwrap());
+        assert!(admits(&["--inetd"], "203.0.113.1"));
+        assert!(!admits(&["--inetd", "--allow", "10.0.0.1"], "203.0.113.1"));
+    }
+
+    #[test]
+    fn a_file_of_clients_is_a_word_on_who_may_connect() {
+        for words in [["--allow-file=/x"].as_slice(), &["--inetd", "--allow-file", "/x"]] {
+            let config = config(words).unwrap();
+            assert_eq!(config.allow_file, Some(PathBuf::from("/x")), "{words:?}");
+            assert!(config.access.is_empty(), "{words:?}");
+        }
+        assert!(config(&["--enable-tcp-insecure", "--sandbox=off", "--allow-file=x"]).is_ok());
+        assert!(config(&["--allow-file="]).is_err());
     }
 }

@@ -17,9 +17,11 @@ macro_rules! say {
 mod distcc;
 mod distccd;
 mod include_server;
+mod lsdistcc;
 mod pump;
 mod standard_input;
 mod unbuilt;
+mod update_distcc_symlinks;
 
 /// A program: its arguments, its own name first, to its exit status.
 type Applet = fn(&[OsString]) -> i32;
@@ -28,11 +30,11 @@ type Applet = fn(&[OsString]) -> i32;
 /// stands in for.
 const APPLETS: &[(&str, Applet)] = &[
     ("distccd", distccd::run),
-    ("lsdistcc", unbuilt::run),
+    ("lsdistcc", lsdistcc::run),
     ("pump", pump::run),
     ("include_server", include_server::run),
     ("distccmon-text", unbuilt::run),
-    ("update-distcc-symlinks", unbuilt::run),
+    ("update-distcc-symlinks", update_distcc_symlinks::run),
 ];
 
 /// Runs the applet that `argv[0]` names and returns the exit status.
@@ -45,6 +47,11 @@ pub fn run(argv: Vec<OsString>) -> i32 {
     let applet =
         APPLETS.iter().find(|(applet, _)| name == *applet).map_or(distcc::run as Applet, |(_, run)| *run);
     applet(&argv)
+}
+
+/// What `--show-principal` says, in the form of 3.4.
+fn principal_text(principal: Option<&str>) -> String {
+    principal.map_or("Principal\t: Not Set.".into(), |name| format!("Principal is\t: {name}"))
 }
 
 fn basename(program: &OsStr) -> &OsStr {

@@ -1,6 +1,6 @@
 //! What whoever started the server has given it as standard input. Decides nothing by it.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::sys::net;
 
@@ -18,7 +18,12 @@ pub(super) enum Input {
 impl Input {
     /// Asks the kernel.
     pub(super) fn of_standard_input() -> Input {
-        match net::peer_of(std::io::stdin().as_fd()) {
+        Input::of(std::io::stdin().as_fd())
+    }
+
+    /// The same of a connection that was given in another way.
+    pub(super) fn of(descriptor: BorrowedFd<'_>) -> Input {
+        match net::peer_of(descriptor) {
             Some(Some(_)) => Input::Network,
             Some(None) => Input::LocalSocket,
             None => Input::Other,

@@ -13,6 +13,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::client::authentication::authenticate;
 use crate::client::commands::RemoteCommands;
 use crate::client::compiler::{Invocation, command_text};
 use crate::client::discrepancy;
@@ -238,10 +239,6 @@ fn attempt(
     (host, slot): (&Host, u32),
     cargo: &mut Cargo,
 ) -> Result<Reply, Fault> {
-    if host.authenticate.is_some() {
-        let cause = "this build cannot authenticate (,auth in the host list): GSS-API is not built yet";
-        return Err(Fault::Unfit(ExitCode::GssapiFailed, cause.into()));
-    }
     if !cargo.pump.is_possible(session, host) {
         return attempt_text(session, job, (host, slot), &mut cargo.source, None);
     }
@@ -267,7 +264,7 @@ fn attempt_files(
     request: &Request,
     opening: io::Result<Opening>,
 ) -> Result<Reply, Fault> {
-    let connection = opening.and_then(|opening| opening.finish(session.settings)).map_err(Fault::connect)?;
+    let connection = connect(session.settings, host, opening)?;
     log_info!("exec on {}: {}", host.word, command_text(&request.argv));
     session.state.set(Phase::Send, host.name(), slot);
     remote::send_files(&connection, request)?;
@@ -311,7 +308,7 @@ fn attempt_text(
         *source = Some(finish_preprocessor(session, job.compile, preprocessing)?);
     }
     let source = source.as_ref().expect("BUG: made above");
-    let connection = opening.and_then(|opening| opening.finish(settings)).map_err(Fault::connect)?;
+    let connection = connect(settings, host, opening)?;
     let version = if host.compress { Version::LZO } else { Version::PLAIN };
     let argv = job.commands.with_text(source.form());
     log_info!("exec on {}: {}", host.word, command_text(argv));
@@ -319,6 +316,13 @@ fn attempt_text(
     remote::send_plain(&connection, argv, source, SendOptions { version, cork: settings.cork })?;
     let outputs = Outputs { object: Path::new(job.compile.output()), dependencies: None };
     receive(session, &connection, version, outputs, (host, slot))
+}
+
+/// Waits for the connection, and for both ends to know each other where the host list asks for that.
+fn connect(settings: &Settings, host: &Host, opening: io::Result<Opening>) -> Result<Connection, Fault> {
+    let connection = opening.and_then(|opening| opening.finish(settings)).map_err(Fault::connect)?;
+    authenticate(&connection, host, settings)?;
+    Ok(connection)
 }
 
 fn receive(

@@ -19,6 +19,7 @@ pub mod include_server;
 pub mod include_variables;
 pub mod pump;
 
+pub mod authentication;
 mod pace;
 pub mod remote;
 pub mod transport;

@@ -58,6 +58,8 @@ pub struct Settings {
     pub cork: bool,
     /// DISTCC_SSH: the words of the connection command.
     pub ssh: Vec<OsString>,
+    /// DISTCC_PRINCIPAL: the service that hosts with `,auth` must be.
+    pub principal: Option<String>,
     /// TMPDIR, else `/tmp`.
     pub temporary: PathBuf,
     /// PATH as it was inherited.
@@ -117,6 +119,7 @@ impl Settings {
             save_temps: flag("DISTCC_SAVE_TEMPS", false),
             cork: flag("DISTCC_TCP_CORK", true),
             ssh: words(&env::var_os("DISTCC_SSH").unwrap_or_else(|| "ssh".into())),
+            principal: non_empty("DISTCC_PRINCIPAL").map(|name| name.to_string_lossy().into_owned()),
             temporary: non_empty("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from),
             search_path: env::var_os("PATH").unwrap_or_default(),
             safeguard: env::var("_DISTCC_SAFEGUARD").ok().map(|level| match level.trim().parse() {

@@ -51,7 +51,10 @@ impl Opening {
             }
             spec::Transport::Ssh { user, name, command } => {
                 check_ssh_name(name)?;
-                let argv = ssh_command(&settings.ssh, user.as_deref(), name, command.as_deref());
+                let mut argv = ssh_command(&settings.ssh, user.as_deref(), name, command.as_deref());
+                if host.authenticate.is_some() {
+                    argv.push("--auth".into());
+                }
                 start_ssh(&argv, settings, environment).map(Opening::Ssh)
             }
         }

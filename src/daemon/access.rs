@@ -1,9 +1,11 @@
-//! Who may use this server: the rules of `--allow` and `--allow-private`.
+//! Who may use this server: the rules of `--allow` and `--allow-private`, and the list in force.
 //!
-//! Knows addresses only, nothing of connections.
+//! Knows addresses only, nothing of connections, and of no file ([`crate::daemon::allow_file`]).
 
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crate::sys::resolve;
@@ -35,24 +37,45 @@ impl fmt::Display for RuleError {
     }
 }
 
+impl RuleError {
+    /// The same about a line of a file.
+    pub fn without_option(&self) -> String {
+        format!("{}: {}", self.word, self.cause)
+    }
+}
+
 /// The list; a client is allowed by the first rule that matches it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessList {
     rules: Vec<Rule>,
+    is_for_everybody: bool,
 }
 
 impl AccessList {
+    /// The list that refuses nobody: of a server for whoever has started it.
+    pub fn of_everybody() -> AccessList {
+        AccessList { rules: Vec::new(), is_for_everybody: true }
+    }
+
     /// Adds `ADDRESS[/BITS]` or `NAME[/BITS]`; every address of a name is allowed.
     pub fn allow(&mut self, word: &str) -> Result<(), RuleError> {
+        self.allow_found(word, look_up)
+    }
+
+    /// The same; `find` knows the addresses of hosts, which may be given in numbers.
+    pub fn allow_found(
+        &mut self,
+        word: &str,
+        find: impl FnOnce(&str) -> io::Result<Vec<IpAddr>>,
+    ) -> Result<(), RuleError> {
         let error = |cause: String| RuleError { word: word.to_string(), cause };
         let (host, bits) = match word.split_once('/') {
             Some((host, bits)) => (host, Some(bits)),
             None => (word, None),
         };
-        let addresses = resolve::addresses(host, 0, Instant::now() + RESOLVE_TIME_MAX)
-            .map_err(|cause| error(format!("{host}: {cause}")))?;
+        let addresses = find(host).map_err(|cause| error(format!("{host}: {cause}")))?;
         for address in addresses {
-            let network = address.ip().to_canonical();
+            let network = address.to_canonical();
             let most = if network.is_ipv4() { 32 } else { 128 };
             let bits = match bits {
                 None => most,
@@ -73,15 +96,42 @@ impl AccessList {
         }
     }
 
-    /// Whether there is no rule at all.
+    /// Whether nobody may connect.
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.rules.is_empty() && !self.is_for_everybody
     }
 
     /// Whether a client may connect. An IPv4 client seen through an IPv6 socket counts as IPv4.
     pub fn permits(&self, client: IpAddr) -> bool {
         let client = client.to_canonical();
-        self.rules.iter().any(|rule| rule.matches(client))
+        self.is_for_everybody || self.rules.iter().any(|rule| rule.matches(client))
+    }
+}
+
+/// The addresses of a host, which is a name or an address in numbers.
+pub fn look_up(host: &str) -> io::Result<Vec<IpAddr>> {
+    let found = resolve::addresses(host, 0, Instant::now() + RESOLVE_TIME_MAX)?;
+    Ok(found.iter().map(|address| address.ip()).collect())
+}
+
+/// The list in force, which may become another one while the server runs. Clones are the same list.
+#[derive(Clone, Debug, Default)]
+pub struct Access(Arc<RwLock<AccessList>>);
+
+impl Access {
+    /// Begins with this list.
+    pub fn new(list: AccessList) -> Access {
+        Access(Arc::new(RwLock::new(list)))
+    }
+
+    /// Whether a client may connect.
+    pub fn permits(&self, client: IpAddr) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).permits(client)
+    }
+
+    /// From now on, this is the list. Who is connected stays.
+    pub fn replace(&self, list: AccessList) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = list;
     }
 }
 
@@ -137,6 +187,18 @@ mod tests {
     fn any_rule_allows_and_none_refuses() {
         assert!(permits(&["192.0.2.1", "198.51.100.0/24"], "198.51.100.77"));
         assert!(!permits(&[], "127.0.0.1"));
+    }
+
+    #[test]
+    fn everybody_is_everybody_and_a_list_can_be_replaced_by_a_narrower_one() {
+        let access = Access::new(AccessList::of_everybody());
+        let same = access.clone();
+        let (near, far): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
+        assert!(access.permits(near) && access.permits(far));
+        let mut narrow = AccessList::default();
+        narrow.allow("10.0.0.0/8").unwrap();
+        access.replace(narrow);
+        assert!(same.permits(near) && !same.permits(far));
     }
 
     #[test]

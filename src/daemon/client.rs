@@ -8,8 +8,9 @@ use std::time::Instant;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use crate::daemon::connection::{Connection, ConnectionLimits};
+use crate::daemon::connection::Connection;
 use crate::daemon::crowd::Seat;
+use crate::daemon::exchange::ConnectionLimits;
 use crate::daemon::exchange::Next;
 use crate::sys::net;
 

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::daemon::allowance::Pools;
 use crate::daemon::compilers::{Compilers, Policy};
-use crate::daemon::connection::{Connection, ConnectionLimits};
+use crate::daemon::connection::Connection;
+use crate::daemon::exchange::ConnectionLimits;
 use crate::daemon::exchange::{Context, Event, Next};
 use crate::daemon::exposures::Exposures;
 use crate::daemon::job::{Environments, Workshop};
@@ -36,7 +37,7 @@ impl Trickle {
     fn new(denied: Option<Refusal>) -> Trickle {
         let now = Instant::now();
         Trickle {
-            connection: Connection::new("peer".into(), Origin::Only, denied, &LIMITS, now),
+            connection: Connection::new("peer".into(), Origin::Only, denied, None, &LIMITS, now),
             workshop: Workshop {
                 compilers: Compilers::new(Policy::Anything, "/bin".into()),
                 temporary: std::env::temp_dir(),
@@ -69,7 +70,7 @@ impl Trickle {
     fn leave(&mut self) -> Connection {
         std::mem::replace(
             &mut self.connection,
-            Connection::new("peer".into(), Origin::Only, None, &LIMITS, self.now),
+            Connection::new("peer".into(), Origin::Only, None, None, &LIMITS, self.now),
         )
     }
 

@@ -1,19 +1,23 @@
 //! Which compilers this server runs, and where they are.
 //!
 //! A request carries a name. It is looked up in the command list (DISTCC_CMDLIST) where there is one, else it must
-//! appear in a masquerade directory, else (`--enable-tcp-insecure`) anything on the search path goes. What is found
-//! there is run if it is a compiler; `natures` tells.
+//! appear in a masquerade directory, or where there is none be the name of an installed compiler; with
+//! `--enable-tcp-insecure` anything on the search path goes. What is found there is run if it is a compiler;
+//! `toolchain::natures` tells.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::daemon::natures::{Nature, Natures};
 use crate::daemon::refusal::Refusal;
 use crate::exit_code::ExitCode;
 use crate::sys::child;
+use crate::toolchain::installed::{Installed, is_trustworthy};
+use crate::toolchain::names;
+use crate::toolchain::natures::{Nature, Natures};
 
 /// Scripts that run gcc and nothing else: the POSIX names of compilers on Debian, where clients may call them so.
 const KNOWN_SCRIPTS: [&str; 2] = ["/usr/bin/c89-gcc", "/usr/bin/c99-gcc"];
@@ -25,6 +29,8 @@ pub enum Policy {
     Anything,
     /// Only names that are executable in one of these masquerade directories.
     Masqueraded(Vec<PathBuf>),
+    /// The compilers in some directories, and nothing from elsewhere. The directory is the one to make for another rule.
+    Installed(Installed, PathBuf),
     /// Only commands of the command list, by their last `words` path components.
     CommandList {
         /// The key of each command, and the command it stands for.
@@ -39,7 +45,8 @@ pub enum Policy {
 /// The compilers this server knows.
 #[derive(Debug)]
 pub struct Compilers {
-    policy: Policy,
+    /// Replaced when the configuration is read again; a search that is under way ends by the one it began with.
+    policy: RwLock<Arc<Policy>>,
     search_path: OsString,
     scripts: Vec<PathBuf>,
     natures: Natures,
@@ -58,7 +65,26 @@ impl Compilers {
     /// Judges by `policy` and searches `search_path`.
     pub fn new(policy: Policy, search_path: OsString) -> Compilers {
         let scripts = KNOWN_SCRIPTS.iter().map(PathBuf::from).collect();
+        let policy = RwLock::new(Arc::new(policy));
         Compilers { policy, search_path, scripts, natures: Natures::default() }
+    }
+
+    /// Judges by another policy from now on.
+    pub fn replace_policy(&self, policy: Policy) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The names of the compilers that would run, where the server finds them itself.
+    pub fn found_by_itself(&self) -> Option<Vec<String>> {
+        let policy = self.policy();
+        let Policy::Installed(installed, _) = &*policy else { return None };
+        let names = installed.compilers(&self.natures).into_keys();
+        Some(names.filter(|name| self.find(OsStr::new(name)).is_ok()).collect())
     }
 
     /// Accepts these scripts as compilers (`--allow-script`).
@@ -70,24 +96,26 @@ impl Compilers {
 
     /// Finds the compiler a request names, or says why it is not run and what would change that.
     pub fn find(&self, requested: &OsStr) -> Result<Program, Refusal> {
-        let name = self.accept(requested)?;
+        let policy = self.policy();
+        let name = policy.accept(requested)?;
         let mut passed_over = Vec::new();
-        if let Some(path) = self.search(&name, &mut passed_over)? {
+        if let Some(path) = self.search(&policy, &name, &mut passed_over)? {
             return Ok(Program { path, name });
         }
         // A path that exists only on the client: its last part may be here under another directory. Under that name
         // it is another request, to be accepted as such; and the compiler must not look for its parts where the
         // client has them.
         if let Some(base) = Path::new(&name).file_name().filter(|base| *base != name)
-            && self.accept(base).is_ok_and(|accepted| accepted == base)
-            && let Some(path) = self.search(base, &mut passed_over)?
+            && policy.accept(base).is_ok_and(|accepted| accepted == base)
+            && let Some(path) = self.search(&policy, base, &mut passed_over)?
         {
             return Ok(Program { path, name: base.to_os_string() });
         }
-        let searched = self.search_path.display();
+        let searched = self.search_path(&policy);
+        let searched = searched.display();
         let text = match passed_over.first() {
-            Some((path, wrapper)) => format!(
-                "compiler {} is on this server only as {}, which is {wrapper} and no compiler; install the \
+            Some((path, what)) => format!(
+                "compiler {} is on this server only as {}, which {what}; install the \
                  compiler, or set DISTCCD_PATH to its directory (searched: {searched})",
                 name.display(),
                 path.display()
@@ -105,17 +133,25 @@ impl Compilers {
     /// put it before the compiler wants no job to go past it.
     fn search(
         &self,
+        policy: &Policy,
         name: &OsStr,
-        passed_over: &mut Vec<(PathBuf, &'static str)>,
+        passed_over: &mut Vec<(PathBuf, String)>,
     ) -> Result<Option<PathBuf>, Refusal> {
         // The administrator, or a client that may do so, wants this very file.
-        let is_meant = !matches!(self.policy, Policy::Masqueraded(_));
+        let is_meant = matches!(policy, Policy::Anything | Policy::CommandList { .. });
+        // Nobody has said that it is one.
+        let is_guessed = matches!(policy, Policy::Installed(..));
         let is_path = name.as_bytes().contains(&b'/');
-        for path in child::candidates(name, &self.search_path) {
+        // Of such a path, only the name counts.
+        let name = if is_guessed { without_system_prefix(name) } else { name };
+        for path in child::candidates(name, &self.search_path(policy)) {
             match self.natures.of(&path) {
                 Nature::Ourselves => {}
                 Nature::Wrapper(_) if is_meant && is_path => return Ok(Some(path)),
-                Nature::Wrapper(wrapper) => passed_over.push((path, wrapper)),
+                Nature::Wrapper(wrapper) => passed_over.push((path, format!("is {wrapper} and no compiler"))),
+                _ if is_guessed && !is_trustworthy(&path) => {
+                    passed_over.push((path, "everybody may change, or its directory".into()));
+                }
                 Nature::Script(file) if !is_meant && !self.allows(&file) => {
                     return Err(no_script(name, &path, &file));
                 }
@@ -131,12 +167,29 @@ impl Compilers {
         })
     }
 
+    /// Where compilers are looked for.
+    fn search_path(&self, policy: &Policy) -> OsString {
+        match policy {
+            Policy::Installed(installed, _) => installed.search_path(),
+            _ => self.search_path.clone(),
+        }
+    }
+
     /// The name to run, if the policy accepts the one requested.
     pub fn accept(&self, requested: &OsStr) -> Result<OsString, Refusal> {
-        match &self.policy {
+        self.policy().accept(requested)
+    }
+}
+
+impl Policy {
+    fn accept(&self, requested: &OsStr) -> Result<OsString, Refusal> {
+        match self {
             Policy::Anything => Ok(requested.to_os_string()),
             Policy::Masqueraded(directories) => {
                 accept_masqueraded(requested, directories).map(|()| requested.to_os_string())
+            }
+            Policy::Installed(installed, directory) => {
+                accept_installed(requested, installed, directory).map(|()| requested.to_os_string())
             }
             Policy::CommandList { commands, words, file } => {
                 commands.get(&last_words(requested, *words)).cloned().ok_or_else(|| {
@@ -144,7 +197,7 @@ impl Compilers {
                         ExitCode::CompilerMissing,
                         format!(
                             "compiler {} is not in this server's command list; add its path as a line of {} \
-                             and restart distccd",
+                             and send distccd a SIGHUP",
                             requested.display(),
                             file.display()
                         ),
@@ -166,18 +219,36 @@ fn no_script(name: &OsStr, path: &Path, file: &Path) -> Refusal {
     Refusal::new(ExitCode::CompilerMissing, text)
 }
 
-fn accept_masqueraded(requested: &OsStr, directories: &[PathBuf]) -> Result<(), Refusal> {
+/// The name that stands for a compiler, without a directory that every system has.
+fn plain_name(requested: &OsStr) -> Result<&OsStr, Refusal> {
     let name = without_system_prefix(requested);
-    if name.as_bytes().contains(&b'/') {
-        return Err(Refusal::new(
-            ExitCode::CompilerMissing,
-            format!(
-                "compiler {} is not accepted: only names and paths below /usr/bin and /bin are; \
-                 call it by its name on the client, or list it for this server with DISTCC_CMDLIST",
-                requested.display()
-            ),
-        ));
+    if !name.as_bytes().contains(&b'/') {
+        return Ok(name);
     }
+    let text = format!(
+        "compiler {} is not accepted: only names and paths below /usr/bin and /bin are; call it by its name on the \
+         client, or list it for this server with DISTCC_CMDLIST",
+        requested.display()
+    );
+    Err(Refusal::new(ExitCode::CompilerMissing, text))
+}
+
+fn accept_installed(requested: &OsStr, installed: &Installed, directory: &Path) -> Result<(), Refusal> {
+    let name = plain_name(requested)?;
+    if installed.is_name(name) && name != names::NVCC {
+        return Ok(());
+    }
+    let text = format!(
+        "{} is no compiler that this server knows; to allow it and those it finds itself: update-distcc-symlinks, then \
+         ln -s $(command -v distcc) {}/{0}, and send distccd a SIGHUP",
+        name.display(),
+        directory.display()
+    );
+    Err(Refusal::new(ExitCode::CompilerMissing, text))
+}
+
+fn accept_masqueraded(requested: &OsStr, directories: &[PathBuf]) -> Result<(), Refusal> {
+    let name = plain_name(requested)?;
     let plain = !matches!(name.as_bytes(), b"" | b"." | b"..");
     if plain && directories.iter().any(|directory| child::is_executable(&directory.join(name))) {
         return Ok(());
@@ -222,9 +293,7 @@ fn last_words(path: &OsStr, count: usize) -> OsString {
 
 /// Reads a command list: one command a line. A file that cannot be read is an error, and allows nothing.
 pub fn command_list(file: &Path, words: usize) -> Result<Policy, String> {
-    let text = fs::read(file).map_err(|error| {
-        format!("DISTCC_CMDLIST {}: {error}; no compiler is allowed until it can be read", file.display())
-    })?;
+    let text = fs::read(file).map_err(|error| format!("DISTCC_CMDLIST {}: {error}", file.display()))?;
     Ok(parse_command_list(&text, file, words))
 }
 
@@ -372,7 +441,7 @@ mod tests {
         let two = Compilers::new(command_list(&file, 2).unwrap(), "/nonexistent".into());
         assert_eq!(two.find(OsStr::new("/x/bin/cat")).unwrap().path, Path::new("/bin/cat"));
         assert!(two.find(OsStr::new("cat")).is_err());
-        assert!(command_list(&dir.path().join("none"), 1).unwrap_err().contains("no compiler is allowed"));
+        assert!(command_list(&dir.path().join("none"), 1).unwrap_err().starts_with("DISTCC_CMDLIST "));
     }
 
     #[test]

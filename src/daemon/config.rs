@@ -8,10 +8,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::daemon::access::AccessList;
+use crate::daemon::principals::ListKind;
 use crate::log::Level;
+use crate::sys::gssapi::Name;
 
 /// Default of `--port`.
 pub const PORT_DEFAULT: u16 = 3632;
+/// Default of `--stats-port`.
+pub const STATISTICS_PORT_DEFAULT: u16 = 3633;
 /// Default of `--nice`.
 pub const NICE_DEFAULT: i32 = 5;
 
@@ -76,13 +80,28 @@ impl SandboxMode {
     }
 }
 
+/// How clients must say who they are (`--auth`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthenticationConfig {
+    /// DISTCCD_PRINCIPAL: the server's own principal.
+    pub principal: Name,
+    /// `--whitelist` or `--blacklist`.
+    pub list: Option<(ListKind, PathBuf)>,
+}
+
 /// The daemon's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// How clients reach it.
     pub mode: Mode,
-    /// Who may.
+    /// Who may, by the options.
     pub access: AccessList,
+    /// `--allow-file`: who may, too; absolute.
+    pub allow_file: Option<PathBuf>,
+    /// `--auth`.
+    pub authentication: Option<AuthenticationConfig>,
+    /// `--stats`: the port for statistics; 0 lets the kernel choose.
+    pub statistics_port: Option<u16>,
     /// Compilers at once.
     pub jobs: usize,
     /// `--job-lifetime`.
@@ -138,6 +157,8 @@ pub struct Environment {
     pub temporary: PathBuf,
     /// DISTCCD_PATH, else PATH.
     pub search_path: OsString,
+    /// It is DISTCCD_PATH: somebody has chosen it for compilers.
+    pub search_path_is_chosen: bool,
     /// DISTCC_CMDLIST.
     pub command_list: Option<PathBuf>,
     /// DISTCC_CMDLIST_NUMWORDS.
@@ -150,4 +171,15 @@ pub struct Environment {
     pub defer_accept: bool,
     /// DISTCC_IO_TIMEOUT: the longest silence of a client.
     pub io_timeout: Duration,
+    /// What the service manager wants to hear.
+    pub manager: ManagerSettings,
+}
+
+/// How a service manager asks for news.
+#[derive(Clone, Debug, Default)]
+pub struct ManagerSettings {
+    /// NOTIFY_SOCKET: where.
+    pub socket: Option<OsString>,
+    /// WATCHDOG_USEC: the longest time without a sign of life.
+    pub watchdog: Option<Duration>,
 }

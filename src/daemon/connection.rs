@@ -5,42 +5,39 @@
 //!      \____________ a refusal _________________________________________________/    \-> Draining -> closed
 //! ```
 //!
+//! Where clients must say who they are (`--auth`), Authenticating comes first.
+//!
 //! Never touches a socket: the server feeds it events and does what it asks for. See "The daemon's loop" in
 //! docs/design-notes.md.
 
+mod authenticating;
+
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use crate::daemon::allowance::Share;
+use crate::daemon::authentication::{Authentication, Handshake};
 use crate::daemon::deadline::{Phase, Transfer};
 use crate::daemon::excess::Excess;
-use crate::daemon::exchange::{Context, Event, Next};
+use crate::daemon::exchange::{ConnectionLimits, Context, Event, Next};
 use crate::daemon::job::{Job, Remains, RunningJob};
 use crate::daemon::patron::{Origin, Patron};
 use crate::daemon::receiving::{Receiving, Rejection, Request};
 use crate::daemon::refusal::Refusal;
 use crate::daemon::reply::{Reply, Sent};
 use crate::daemon::staging::{Staged, Work};
-use crate::daemon::summary::Summary;
+use crate::daemon::statistics::Ending;
+use crate::daemon::summary::{Outcome, Summary};
 use crate::daemon::vigil::{Overrun, Vigil};
 use crate::exit_code::{ExitCode, WaitStatus};
+use crate::protocol::handshake::NOTICE;
 use crate::protocol::{ProtocolError, Version};
 use crate::{log_debug, log_info, log_warning};
 
 /// How much of what a refused client still sends is read, in bytes.
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
-
-/// The limits a connection is held to.
-#[derive(Clone, Copy, Debug)]
-pub struct ConnectionLimits {
-    /// DISTCC_IO_TIMEOUT: the longest silence while receiving or sending.
-    pub silence: Duration,
-    /// `--job-lifetime`: the longest a compiler may run.
-    pub job_lifetime: Option<Duration>,
-    /// The memory that the processes of a job may have together, in bytes.
-    pub job_memory: Option<u64>,
-}
 
 /// One client.
 #[derive(Debug)]
@@ -53,6 +50,7 @@ pub struct Connection {
     /// The transfer under way.
     transfer: Transfer,
     received: u64,
+    sent: u64,
     memory: Share,
     remains: Option<Remains>,
     summary: Summary,
@@ -60,6 +58,8 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum State {
+    /// The client says who it is.
+    Authenticating(Box<Handshake>),
     /// `compares` while the headers that the job needs are being looked at.
     Receiving {
         receiving: Box<Receiving>,
@@ -97,24 +97,35 @@ enum Cut {
 }
 
 impl Connection {
-    /// A connection that was just made. `denied` answers whatever it asks.
+    /// A connection that was just made. `denied` answers whatever it asks; else it must authenticate, if that is asked for.
     pub fn new(
         peer: String,
         origin: Origin,
         denied: Option<Refusal>,
+        authentication: Option<&Arc<Authentication>>,
         limits: &ConnectionLimits,
         now: Instant,
     ) -> Connection {
         let patron = Patron::new(origin);
-        let phase = if denied.is_some() { Phase::Unwanted } else { Phase::Head };
-        let receiving = Box::new(Receiving::new(patron.clone(), denied));
+        let (phase, state) = match (denied, authentication) {
+            (None, Some(authentication)) => {
+                let handshake = Box::new(Handshake::new(Arc::clone(authentication)));
+                (Phase::Handshake, State::Authenticating(handshake))
+            }
+            (denied, _) => {
+                let phase = if denied.is_some() { Phase::Unwanted } else { Phase::Head };
+                let receiving = Box::new(Receiving::new(patron.clone(), denied));
+                (phase, State::Receiving { receiving, compares: false })
+            }
+        };
         Connection {
             peer,
             version: Version::PLAIN,
-            state: State::Receiving { receiving, compares: false },
+            state,
             began: now,
             transfer: Transfer::begin(phase, limits.silence, now),
             received: 0,
+            sent: 0,
             memory: Share::of(&patron),
             patron,
             remains: None,
@@ -130,6 +141,7 @@ impl Connection {
     /// Handles one event and says what is to be done.
     pub fn on_event(&mut self, event: Event<'_>, context: &mut Context<'_>) -> Next {
         match (std::mem::replace(&mut self.state, State::Closed), event) {
+            (State::Authenticating(handshake), event) => self.authenticate(handshake, event, context),
             (State::Receiving { receiving, compares }, Event::Bytes(bytes)) => {
                 self.receive(receiving, compares, bytes, context)
             }
@@ -180,7 +192,7 @@ impl Connection {
                 Next::Wait
             }
             (State::Compiling { running, cut_short, .. }, Event::Exited(status)) => {
-                self.exited(*running, status, cut_short)
+                self.exited(*running, status, cut_short, context.now)
             }
             (State::Compiling { running, vigil, cut_short: None, excess }, event) => {
                 self.interrupted(running, vigil, excess, event, context)
@@ -298,6 +310,7 @@ impl Connection {
                     running.kill();
                 }
                 let pid = running.pid();
+                self.summary.started = Some(context.now);
                 let (running, vigil) = (Box::new(running), Vigil::begin(context.limits, context.now));
                 self.state = State::Compiling { running, vigil, cut_short, excess };
                 Next::Running(pid)
@@ -337,31 +350,29 @@ impl Connection {
     }
 
     /// The compiler ended.
-    fn exited(&mut self, mut running: RunningJob, status: WaitStatus, cut_short: Option<Cut>) -> Next {
-        self.summary.status = Some(status);
-        let name = running.command().compiler_name();
-        match status.code() {
-            Some(0) => log_info!("{name} {} on localhost completed ok", self.summary.source),
-            Some(1) => log_info!("{name} {} on localhost failed", self.summary.source),
-            _ => log_info!("{name} {} on localhost failed with {status}", self.summary.source),
-        }
+    fn exited(
+        &mut self,
+        mut running: RunningJob,
+        status: WaitStatus,
+        cut_short: Option<Cut>,
+        now: Instant,
+    ) -> Next {
+        self.summary.note_end(status, now);
         if let Some(Cut::Overrun(overrun)) = &cut_short {
             let _ = running.add_diagnostic(&format!("distccd: {}\n", overrun.reason));
         }
         let (output, remains) = running.collect();
         self.remains = Some(remains);
         let status = match &cut_short {
-            Some(Cut::Disconnected) => {
-                return self.gone();
-            }
+            Some(Cut::Disconnected) => return self.gone(),
             Some(Cut::Overrun(overrun)) => WaitStatus::exited(overrun.code as u8),
             None => status,
         };
         let result = match cut_short {
-            Some(Cut::Overrun(overrun)) if overrun.code == ExitCode::Timeout => "COMPILE_TIMEOUT",
-            Some(_) => "OTHER",
-            None if status.success() => "COMPILE_OK",
-            None => "COMPILE_ERROR",
+            Some(Cut::Overrun(overrun)) if overrun.code == ExitCode::Timeout => Outcome::TimedOut,
+            Some(_) => Outcome::Other,
+            None if status.success() => Outcome::Compiled,
+            None => Outcome::Failed,
         };
         self.summarise(result, 0);
         self.state = State::Staging;
@@ -396,11 +407,19 @@ impl Connection {
 
     /// Sends what the socket takes.
     pub fn send(&mut self, to: BorrowedFd<'_>, limits: &ConnectionLimits, now: Instant) -> Next {
+        if matches!(self.state, State::Authenticating(_))
+            && let State::Authenticating(handshake) = std::mem::replace(&mut self.state, State::Closed)
+        {
+            return self.send_handshake(handshake, to, limits, now);
+        }
         let State::Replying { reply, then_drain } = &mut self.state else { return Next::Wait };
         let before = reply.sent();
-        match reply.send(to) {
+        let result = reply.send(to);
+        let moved = reply.sent() - before;
+        self.sent += moved;
+        match result {
             Ok(Sent::Blocked) => {
-                self.transfer.progress(reply.sent() - before, now);
+                self.transfer.progress(moved, now);
                 Next::Wait
             }
             Ok(Sent::Everything) if *then_drain => {
@@ -423,13 +442,9 @@ impl Connection {
 
     fn refuse(&mut self, refusal: Refusal, then_drain: bool, context: &mut Context<'_>) -> Next {
         log_warning!("refused {}: {refusal}", self.peer);
-        if self.summary.result.is_none() {
-            let result = match refusal.code {
-                ExitCode::DistccFailed | ExitCode::ProtocolError | ExitCode::BadArguments => "REJ_BAD_REQ",
-                ExitCode::Busy => "REJ_OVERLOAD",
-                _ => "OTHER",
-            };
-            self.summarise(result, refusal.code.number());
+        if self.summary.outcome.is_none() {
+            self.summarise(Outcome::of_refusal(refusal.code), refusal.code.number());
+            self.summary.refusal = Some(refusal.clone());
         }
         let reply = Reply::refusal(self.version, &refusal, context.compressor);
         self.state = State::Replying { reply, then_drain };
@@ -440,8 +455,14 @@ impl Connection {
     /// The client's bytes are no request. Before the version is known there is no language to answer in.
     fn malformed(&mut self, receiving: &Receiving, error: &ProtocolError, context: &mut Context<'_>) -> Next {
         if receiving.at_start() {
-            log_warning!("{} does not speak distcc's protocol: {error}", self.peer);
-            self.summarise("REJ_BAD_REQ", error.exit_code().number());
+            let hint = match error {
+                ProtocolError::UnexpectedToken { found, .. } if found.first() == Some(&NOTICE) => {
+                    " (it wants to authenticate, and this server has no --auth)"
+                }
+                _ => "",
+            };
+            log_warning!("{} does not speak distcc's protocol: {error}{hint}", self.peer);
+            self.summarise(Outcome::BadRequest, error.exit_code().number());
             return self.close();
         }
         self.refuse_and_drain(Refusal::new(error.exit_code(), format!("bad request: {error}")), context)
@@ -452,13 +473,13 @@ impl Connection {
         let what = receiving.expecting();
         log_info!("the connection to {} ended before {what} was received", self.peer);
         let code = if nothing_came { ExitCode::Truncated } else { ExitCode::IoError };
-        self.summarise(if nothing_came { "OTHER" } else { "CLI_DISCONN" }, code.number());
+        self.summarise(if nothing_came { Outcome::Other } else { Outcome::Disconnected }, code.number());
         self.close()
     }
 
     /// The client left before it had its reply.
     fn gone(&mut self) -> Next {
-        self.summarise("CLI_DISCONN", ExitCode::IoError.number());
+        self.summarise(Outcome::Disconnected, ExitCode::IoError.number());
         self.close()
     }
 
@@ -467,17 +488,19 @@ impl Connection {
         Next::Close
     }
 
-    fn summarise(&mut self, result: &'static str, code: i32) {
-        self.summary.result = Some(result);
+    fn summarise(&mut self, outcome: Outcome, code: i32) {
+        self.summary.outcome = Some(outcome);
         self.summary.code = code;
     }
 
     /// When this connection must be looked at even if nothing happens; never, while a thread has its job.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Receiving { .. } | State::Waiting(_) | State::Replying { .. } | State::Draining { .. } => {
-                Some(self.transfer.deadline())
-            }
+            State::Authenticating(_)
+            | State::Receiving { .. }
+            | State::Waiting(_)
+            | State::Replying { .. }
+            | State::Draining { .. } => Some(self.transfer.deadline()),
             State::Compiling { cut_short: None, vigil, .. } => Some(vigil.look_at()),
             _ => None,
         }
@@ -507,6 +530,11 @@ impl Connection {
     /// What a finished compile left behind, to be buried.
     pub fn take_remains(&mut self) -> Option<Remains> {
         self.remains.take()
+    }
+
+    /// What statistics are told of it at its end; nothing, if nothing became of it.
+    pub fn ending(&self, now: Instant) -> Option<Ending> {
+        self.summary.ending(self.patron.origin, [self.received, self.sent], now.duration_since(self.began))
     }
 
     /// Writes the line that statistics scripts read.

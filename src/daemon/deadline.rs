@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 /// How long the beginning of a request may take, up to its last argument, however steadily it trickles: a few kilobytes,
 /// which every client sends at once.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long a handshake may take before a request: what it takes a client to get a ticket from a slow realm, and that it is
+/// not for ever.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long what follows may take, and a reply: a gigabyte at 300 kB/s.
 const TRANSFER_TIME_MAX: Duration = Duration::from_secs(3600);
 /// How long a job may wait for a compile slot: twice the silence that clients bear by default, so that few of them are
@@ -27,6 +30,8 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
 pub enum Phase {
     /// The version of a client that will be refused.
     Unwanted,
+    /// The handshake of a client that must say who it is.
+    Handshake,
     /// A request as far as its arguments.
     Head,
     /// Nothing: clients of 3.4 send their arguments before they have run the preprocessor.
@@ -45,6 +50,7 @@ impl Phase {
     fn time_max(self) -> Duration {
         match self {
             Phase::Unwanted => UNWANTED_TIME_MAX,
+            Phase::Handshake => HANDSHAKE_TIME_MAX,
             Phase::Head => HEAD_TIME_MAX,
             Phase::Pause | Phase::Body | Phase::Reply => TRANSFER_TIME_MAX,
             Phase::Turn => TURN_TIME_MAX,
@@ -90,7 +96,7 @@ impl Transfer {
         match self.phase {
             Phase::Turn | Phase::Refusal => late,
             Phase::Body | Phase::Reply => silent.min(late).min(self.slow()),
-            Phase::Unwanted | Phase::Head | Phase::Pause => silent.min(late),
+            Phase::Unwanted | Phase::Handshake | Phase::Head | Phase::Pause => silent.min(late),
         }
     }
 
@@ -104,6 +110,7 @@ impl Transfer {
     pub fn overrun(&self, what: &str, now: Instant) -> String {
         if now >= self.began + self.phase.time_max() {
             let phase = match self.phase {
+                Phase::Handshake => "the handshake",
                 Phase::Unwanted | Phase::Head => "the beginning of the request",
                 Phase::Pause | Phase::Body => "the request",
                 Phase::Turn => "waiting for one of the jobs at work to end (distccd --jobs)",
@@ -146,6 +153,7 @@ mod tests {
     fn each_phase_has_an_end() {
         for (phase, bytes, interval, expected, why) in [
             (Phase::Unwanted, 1, 1, 2, "more than 2 s"),
+            (Phase::Handshake, 1, 1, 30, "the handshake took more than 30 s"),
             (Phase::Head, 1, 1, 60, "the beginning of the request took more than 60 s"),
             (Phase::Head, 1 << 20, 20, 60, "more than 60 s"),
             (Phase::Body, 1, 1, 60, "less than 1024 bytes a second"),

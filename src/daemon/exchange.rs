@@ -1,13 +1,23 @@
 //! What the server tells a connection, and what a connection asks of the server.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::daemon::connection::ConnectionLimits;
 use crate::daemon::job::Workshop;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::staging::{Staged, Work};
 use crate::exit_code::WaitStatus;
 use crate::protocol::lzo::Compressor;
+
+/// The limits a connection is held to.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// DISTCC_IO_TIMEOUT: the longest silence while receiving or sending.
+    pub silence: Duration,
+    /// `--job-lifetime`: the longest a compiler may run.
+    pub job_lifetime: Option<Duration>,
+    /// The memory that the processes of a job may have together, in bytes.
+    pub job_memory: Option<u64>,
+}
 
 /// What happened to a connection.
 #[derive(Debug)]

@@ -4,8 +4,14 @@
 //! connection asks for.
 
 pub mod config;
+pub mod log_file;
 pub mod run;
 
+pub mod manager;
+pub mod passed;
+pub mod upkeep;
+
+pub mod capacity;
 pub mod client;
 pub mod listeners;
 pub mod server;
@@ -30,6 +36,8 @@ pub mod file_set;
 pub mod surroundings;
 pub mod system_headers;
 
+pub mod statistics;
+
 pub mod allowance;
 pub mod graves;
 pub mod patron;
@@ -41,8 +49,11 @@ pub mod vigil;
 pub mod workers;
 
 pub mod access;
+pub mod allow_file;
+pub mod authentication;
 pub mod compilers;
-mod natures;
+pub mod policy;
+pub mod principals;
 pub mod refusal;
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //!
 //! Knows addresses; nothing of sockets, and nothing of what there is to share.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,6 +29,20 @@ impl Origin {
             IpAddr::V4(address) => Origin::V4(address),
             IpAddr::V6(address) if address.is_unicast_link_local() => Origin::V6Link(address.to_bits()),
             IpAddr::V6(address) => Origin::V6Net((address.to_bits() >> 64) as u64),
+        }
+    }
+}
+
+/// As an administrator writes it.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Only => f.write_str("local"),
+            Origin::V4(address) => address.fmt(f),
+            Origin::V6Net(network) => {
+                write!(f, "{}/64", Ipv6Addr::from_bits(u128::from(*network) << 64))
+            }
+            Origin::V6Link(address) => Ipv6Addr::from_bits(*address).fmt(f),
         }
     }
 }
@@ -75,6 +90,18 @@ mod tests {
         ] {
             let origin = |text: &str| Origin::of(text.parse().unwrap());
             assert_eq!(origin(one) == origin(other), same, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_shown_as_a_rule_for_it_is_written() {
+        for (address, shown) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8:0:7:1:2:3:4", "2001:db8:0:7::/64"),
+            ("fe80::1", "fe80::1"),
+        ] {
+            assert_eq!(Origin::of(address.parse().unwrap()).to_string(), shown);
         }
     }
 

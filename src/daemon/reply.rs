@@ -126,6 +126,12 @@ impl Reply {
         Reply { head, head_sent: 0, file: None }
     }
 
+    /// The end of a handshake that failed: what is left of it, the verdict, and the reason, which clients of 3.4 do not read.
+    pub fn denial(verdict: &[u8], reason: &str) -> Reply {
+        let head = [verdict, reason.as_bytes(), b"\n"].concat();
+        Reply { head, head_sent: 0, file: None }
+    }
+
     /// What it holds in memory, in bytes.
     pub fn memory(&self) -> u64 {
         self.head.capacity() as u64

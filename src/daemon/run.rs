@@ -3,32 +3,40 @@
 //! The order matters: the log is opened by the user the daemon will be, and what keeps it from starting is reported
 //! before it leaves the terminal, by message and by exit status.
 
-use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fs;
+use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::daemon::access::Access;
+use crate::daemon::allow_file::AllowFile;
 use crate::daemon::allowance::Pools;
-use crate::daemon::compilers::{self, Compilers, Policy};
-use crate::daemon::config::{Config, LogTarget, Mode, SandboxMode};
-use crate::daemon::connection::ConnectionLimits;
+use crate::daemon::authentication::Authentication;
+use crate::daemon::compilers::Compilers;
+use crate::daemon::config::{AuthenticationConfig, Config, LogTarget, Mode, SandboxMode};
+use crate::daemon::exchange::ConnectionLimits;
 use crate::daemon::exposures::Exposures;
 use crate::daemon::file_set::UNPACKED_BYTES_MAX;
 use crate::daemon::job::{DIRECTORY_PREFIX, Environments, Workshop};
+use crate::daemon::manager::{self, Manager};
+use crate::daemon::passed::Passed;
+use crate::daemon::principals::Principals;
 use crate::daemon::sandbox::{Allotment, Sandbox};
 use crate::daemon::server::{Ended, Server, Service, bound_address};
+use crate::daemon::statistics::ledger::Settings;
 use crate::daemon::surroundings::{self, Kept};
 use crate::daemon::system_headers::SystemHeaders;
 use crate::daemon::unpacked::KnownMaps;
+use crate::daemon::upkeep::Upkeep;
+use crate::daemon::{log_file, policy, statistics};
 use crate::exit_code::ExitCode;
-use crate::log::{self, Level, Sink};
 use crate::sys::child::Environment;
 use crate::sys::confinement;
 use crate::sys::exposure::Exposure;
+use crate::sys::gssapi::Credential;
 use crate::sys::process::{self, Fork, User};
 use crate::sys::process_tree;
 use crate::sys::withdrawal::{Withdrawn, withdraw};
@@ -37,8 +45,6 @@ use crate::{log_error, log_info, log_notice, log_warning};
 
 /// Users tried, in order, when root starts the daemon without `--user`: upstream's name, Debian's, anybody's.
 const USERS_DEFAULT: [&str; 3] = ["distcc", "distccd", "nobody"];
-/// Directories whose links name the compilers that may run, beside the one next to the executable.
-const MASQUERADE_DIRECTORIES: [&str; 2] = ["/usr/lib/distcc", "/usr/local/lib/distcc"];
 
 /// What the unpacked files of each job may take in memory, on average, in bytes: three times what a large C++ source
 /// needs. One more may be as large as a job may be at all, and it may be of one address, which has half.
@@ -60,13 +66,20 @@ const SPOOL_PART: u64 = 2;
 /// The longest `--job-lifetime` that is not for ever: a clock cannot count all the seconds that may be written.
 const JOB_LIFETIME_MAX: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// The log file, for SIGHUP: the loop knows nothing of where its log goes.
-static LOG_FILE: OnceLock<PathBuf> = OnceLock::new();
+/// What is found out before the server leaves whoever has started it.
+struct Beginnings {
+    compilers: Compilers,
+    access: Access,
+    allow_file: Option<AllowFile>,
+    authentication: Option<Arc<Authentication>>,
+    manager: Manager,
+}
 
 /// Serves until told to stop. `Ok(signal)` is the signal it ended for, to be passed on to whoever waits for it.
-pub fn run(config: Config) -> Result<Option<i32>, ExitCode> {
+pub fn run(config: Config, passed: Passed) -> Result<Option<i32>, ExitCode> {
     heap::return_what_is_freed();
     process::keep_new_files_from_writers();
+    let manager = Manager::connect(&config.environment.manager);
     if config.nice != 0
         && let Err(error) = process::be_nice(config.nice)
     {
@@ -77,7 +90,7 @@ pub fn run(config: Config) -> Result<Option<i32>, ExitCode> {
     {
         log_warning!("set the out-of-memory score to {value}: {error}");
     }
-    drop_privileges(&config)?;
+    let user = drop_privileges(&config)?;
     let temporary = &config.environment.temporary;
     std::env::set_current_dir(temporary).map_err(|error| {
         log_error!("change to {}: {error} (see TMPDIR)", temporary.display());
@@ -88,33 +101,78 @@ pub fn run(config: Config) -> Result<Option<i32>, ExitCode> {
     if abandoned > 0 {
         log_notice!("removed the directories of {abandoned} jobs of a daemon that was killed");
     }
-    let policy = compiler_policy(&config)?;
+    let (access, allow_file) = access(&config, user.as_deref())?;
+    let authentication =
+        config.authentication.as_ref().map(|wanted| authentication(wanted, &config)).transpose()?;
+    let beginnings =
+        Beginnings { authentication, compilers: policy::compilers(&config)?, access, allow_file, manager };
     match config.mode.clone() {
         Mode::Inetd => {
-            open_log(&config);
-            serve_one(&config, policy)
+            log_file::open(&config);
+            serve_one(&config, beginnings, passed.connection)
         }
         Mode::Standalone { addresses, port, detach } => {
-            let listeners = listen(&config, &addresses, port)?;
+            let listeners = match passed.listeners {
+                passed if !passed.is_empty() => passed,
+                _ => listen(&addresses, port, config.environment.defer_accept)?,
+            };
+            let visitors = match (passed.statistics, config.statistics_port) {
+                (passed, _) if !passed.is_empty() => passed,
+                // A visitor may say nothing, and is answered.
+                (_, Some(port)) => listen(&addresses, port, false)?,
+                (_, None) => Vec::new(),
+            };
             // Written early, so that a file that cannot be written keeps the daemon from starting.
             let own = std::process::id() as i32;
             config.pid_file.as_deref().map(|path| PidFile::write(path, own)).transpose()?;
             // Until here whoever starts the daemon reads on standard error why it does not start.
-            open_log(&config);
-            if detach {
-                // The parent writes the process id, so that it is there when whoever started us goes on.
-                if let Fork::Parent(child) = process::fork().map_err(could_not("fork"))? {
-                    config.pid_file.as_deref().map(|path| PidFile::write(path, child)).transpose()?;
-                    return Ok(None);
-                }
-                process::detach_from_terminal().map_err(could_not("leave the terminal"))?;
-            } else {
+            log_file::open(&config);
+            if !detach {
                 process::lead_group();
+            } else if !go_on_in_background(&config, &beginnings.manager)? {
+                return Ok(None);
             }
             let _pid_file = config.pid_file.as_deref().map(PidFile::guard);
-            serve(&config, policy, listeners)
+            serve(&config, beginnings, listeners, visitors)
         }
     }
+}
+
+/// Leaves the terminal. `false` in the process that was started, whose part is over.
+fn go_on_in_background(config: &Config, manager: &Manager) -> Result<bool, ExitCode> {
+    // A service manager must know whom to believe before that process speaks.
+    let gate = match manager.is_there() {
+        true => Some(net::pair().map_err(could_not("make a pair of sockets"))?),
+        false => None,
+    };
+    // The parent writes the process id, so that it is there when whoever started us goes on.
+    if let Fork::Parent(child) = process::fork().map_err(could_not("fork"))? {
+        config.pid_file.as_deref().map(|path| PidFile::write(path, child)).transpose()?;
+        manager.main_process_is(child);
+        return Ok(false);
+    }
+    if let Some((mut own, parents)) = gate {
+        drop(parents);
+        // Ends with the parent, whatever becomes of that.
+        let _ = own.read(&mut [0]);
+    }
+    process::detach_from_terminal().map_err(could_not("leave the terminal"))?;
+    Ok(true)
+}
+
+/// Who may connect, and the file that says so. `user` is who the server has become, who must be able to read it.
+fn access(config: &Config, user: Option<&str>) -> Result<(Access, Option<AllowFile>), ExitCode> {
+    let options = config.access.clone();
+    let Some(path) = config.allow_file.clone() else { return Ok((Access::new(options), None)) };
+    let (file, list) = AllowFile::first(path, options).map_err(|problem| {
+        let reader = user.map(|user| format!(" (it is read by user {user}, who serves)")).unwrap_or_default();
+        log_error!("{problem}{reader}");
+        ExitCode::BadArguments
+    })?;
+    if list.is_empty() {
+        log_warning!("--allow-file names nobody, and there is no other --allow option: nobody may connect");
+    }
+    Ok((Access::new(list), Some(file)))
 }
 
 fn could_not(what: &'static str) -> impl Fn(io::Error) -> ExitCode {
@@ -124,12 +182,13 @@ fn could_not(what: &'static str) -> impl Fn(io::Error) -> ExitCode {
     }
 }
 
-fn drop_privileges(config: &Config) -> Result<(), ExitCode> {
+/// The name of the user that root has become.
+fn drop_privileges(config: &Config) -> Result<Option<String>, ExitCode> {
     if !process::is_root() {
         if let Some(user) = &config.user {
             log_warning!("--user {user}: only root can become another user; staying as I am");
         }
-        return Ok(());
+        return Ok(None);
     }
     let found = match &config.user {
         Some(name) => User::by_name(name).or_else(|| {
@@ -142,85 +201,39 @@ fn drop_privileges(config: &Config) -> Result<(), ExitCode> {
     process::become_user(&user).map_err(|error| {
         log_error!("become user {}: {error}", user.name);
         ExitCode::SetuidFailed
-    })
+    })?;
+    Ok(Some(user.name))
 }
 
-fn open_log(config: &Config) {
-    let sink = match &config.log {
-        LogTarget::Stderr => Sink::Stderr,
-        LogTarget::Syslog => Sink::Syslog,
-        LogTarget::File(path) => match open_log_file(path) {
-            Ok(file) => {
-                let _ = LOG_FILE.set(absolute(path));
-                Sink::File(file)
-            }
-            Err(error) => {
-                log_error!("open log file {}: {error}; logging to syslog", path.display());
-                Sink::Syslog
-            }
-        },
+/// Gets the keys of the server's principal, while there is a network and somebody to read that it failed.
+fn authentication(wanted: &AuthenticationConfig, config: &Config) -> Result<Arc<Authentication>, ExitCode> {
+    let failed = |why: &dyn std::fmt::Display| {
+        log_error!("--auth: {why}");
+        ExitCode::GssapiFailed
     };
-    log::set("distccd", config.log_level, sink);
-}
-
-fn open_log_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o666).open(path)
-}
-
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
-}
-
-/// After SIGHUP: the old file may have been moved away by a log rotation.
-fn reopen_log() {
-    let Some(path) = LOG_FILE.get() else { return };
-    match open_log_file(path) {
-        Ok(file) => log::set_sink(Sink::File(file)),
-        Err(error) => log_error!("open log file {} again: {error}; staying with the old one", path.display()),
-    }
-}
-
-fn compiler_policy(config: &Config) -> Result<Policy, ExitCode> {
-    if let Some(file) = &config.environment.command_list {
-        let words = config.environment.command_list_words;
-        return Ok(compilers::command_list(file, words).unwrap_or_else(|problem| {
-            log_error!("{problem}");
-            Policy::CommandList { commands: HashMap::new(), words, file: file.clone() }
-        }));
-    }
-    if config.any_compiler {
-        return Ok(Policy::Anything);
-    }
-    let beside =
-        std::env::current_exe().ok().and_then(|path| Some(path.parent()?.parent()?.join("lib/distcc")));
-    let mut directories: Vec<PathBuf> = beside.into_iter().collect();
-    directories.extend(MASQUERADE_DIRECTORIES.iter().map(PathBuf::from));
-    directories.dedup();
-    if !directories.iter().any(|directory| directory.is_dir()) {
-        log::write(
-            Level::Critical,
-            None,
-            format_args!(
-                "no masquerade directory: {} does not exist, so no compiler is allowed; make it with \
-                 update-distcc-symlinks, or by hand: mkdir -p {0} && ln -s $(command -v distcc) {0}/gcc",
-                directories[0].display()
-            ),
+    let list = wanted.list.as_ref().map(|(kind, file)| Principals::read(*kind, file));
+    let list = list.transpose().map_err(|why| failed(&why))?;
+    if config.sandbox == SandboxMode::Off {
+        log_warning!(
+            "--auth: with --sandbox=off, the compilers that clients start can read the keys of this server"
         );
-        return Err(ExitCode::CompilerMissing);
     }
-    Ok(Policy::Masqueraded(directories))
+    Credential::to_accept(&wanted.principal, &config.environment.temporary)
+        .and_then(|credential| Authentication::new(credential, list))
+        .map(Arc::new)
+        .map_err(|why| failed(&why))
 }
 
-fn service(config: &Config, policy: Policy) -> Result<Service, ExitCode> {
+fn service(config: &Config, beginnings: Beginnings) -> Result<Service, ExitCode> {
     let mut environment = Environment::inherited();
+    manager::hide_from_compilers(&mut environment);
     environment.set("PATH", &config.environment.search_path);
     environment.set("_DISTCC_SAFEGUARD", "1".as_ref());
     let exposure = Exposure::of_this_machine().with(&config.exposed);
     let sandbox = sandbox(config, &exposure)?;
     let kept = if config.any_compiler { Kept::Harmless } else { Kept::Needed };
     let workshop = Workshop {
-        compilers: Compilers::new(policy, config.environment.search_path.clone())
-            .allowing_scripts(config.scripts.iter().cloned()),
+        compilers: beginnings.compilers,
         temporary: config.environment.temporary.clone(),
         save_temps: config.environment.save_temps,
         environments: Environments {
@@ -233,19 +246,28 @@ fn service(config: &Config, policy: Policy) -> Result<Service, ExitCode> {
         system_headers: SystemHeaders::default(),
         path_maps: KnownMaps::default(),
     };
+    let workshop = Arc::new(workshop);
+    let upkeep = Upkeep {
+        config: config.clone(),
+        access: beginnings.access.clone(),
+        allow_file: beginnings.allow_file,
+        workshop: Arc::clone(&workshop),
+        manager: beginnings.manager,
+    };
     Ok(Service {
-        workshop: Arc::new(workshop),
+        workshop,
         limits: ConnectionLimits {
             silence: config.environment.io_timeout,
             job_lifetime: config.job_lifetime.map(|time| time.min(JOB_LIFETIME_MAX)),
             job_memory: config.job_memory,
         },
-        access: config.access.clone(),
+        access: beginnings.access,
+        authentication: beginnings.authentication,
         jobs: config.jobs,
         connections: config.connections,
         connections_each: config.connections_each,
         queue: config.queue,
-        reopen_log,
+        upkeep,
     })
 }
 
@@ -341,8 +363,9 @@ fn enter_namespaces(config: &Config, exposure: &Exposure) -> Result<(), String> 
     Ok(())
 }
 
-fn new_server(config: &Config, policy: Policy) -> Result<Server, ExitCode> {
-    let server = Server::new(service(config, policy)?).map_err(could_not("set up the event loop"))?;
+fn new_server(config: &Config, beginnings: Beginnings) -> Result<Server, ExitCode> {
+    policy::announce(&beginnings.compilers);
+    let server = Server::new(service(config, beginnings)?).map_err(could_not("set up the event loop"))?;
     // Only now: a fork would lose the alarm, and the server takes it for a signal to stop.
     if let Some(seconds) = config.lifetime {
         process::set_alarm(seconds);
@@ -350,21 +373,40 @@ fn new_server(config: &Config, policy: Policy) -> Result<Server, ExitCode> {
     Ok(server)
 }
 
-fn serve_one(config: &Config, policy: Policy) -> Result<Option<i32>, ExitCode> {
-    let mut server = new_server(config, policy)?;
-    let streams =
-        process::duplicate_descriptor(0).and_then(|reader| Ok((reader, process::duplicate_descriptor(1)?)));
+fn serve_one(
+    config: &Config,
+    beginnings: Beginnings,
+    connection: Option<OwnedFd>,
+) -> Result<Option<i32>, ExitCode> {
+    let mut server = new_server(config, beginnings)?;
+    let streams = match connection {
+        Some(both) => both.as_fd().try_clone_to_owned().map(|writer| (both, writer)),
+        None => process::duplicate_descriptor(0)
+            .and_then(|reader| Ok((reader, process::duplicate_descriptor(1)?))),
+    };
     let (reader, writer) = streams.map_err(could_not("take over standard input and output"))?;
     process::forget_standard_streams().map_err(could_not("open /dev/null"))?;
     server.serve_streams(reader, writer, Instant::now()).map_err(could_not("serve standard input"))?;
     finish(server)
 }
 
-fn serve(config: &Config, policy: Policy, listeners: Vec<TcpListener>) -> Result<Option<i32>, ExitCode> {
-    let mut server = new_server(config, policy)?;
+fn serve(
+    config: &Config,
+    beginnings: Beginnings,
+    listeners: Vec<TcpListener>,
+    visitors: Vec<TcpListener>,
+) -> Result<Option<i32>, ExitCode> {
+    let access = beginnings.access.clone();
+    let mut server = new_server(config, beginnings)?;
     for listener in listeners {
         log_notice!("listening on {}", bound_address(&listener));
         server.listen(listener).map_err(could_not("watch the listening socket"))?;
+    }
+    if !visitors.is_empty() {
+        visitors.iter().for_each(|visitors| log_notice!("statistics on {}", bound_address(visitors)));
+        let settings = Settings { jobs: config.jobs, queue: config.queue };
+        let reporter = statistics::server::start(visitors, access, settings, &config.environment.temporary);
+        server.report_to(reporter.map_err(could_not("start the statistics"))?);
     }
     log_info!("allowing up to {} active jobs", config.jobs);
     log_info!("daemon started ({})", env!("CARGO_PKG_VERSION"));
@@ -380,8 +422,7 @@ fn finish(mut server: Server) -> Result<Option<i32>, ExitCode> {
     })
 }
 
-fn listen(config: &Config, addresses: &[SocketAddr], port: u16) -> Result<Vec<TcpListener>, ExitCode> {
-    let defer = config.environment.defer_accept;
+fn listen(addresses: &[SocketAddr], port: u16, defer: bool) -> Result<Vec<TcpListener>, ExitCode> {
     if addresses.is_empty() {
         return match net::listen_everywhere(port, defer) {
             Ok(listener) => Ok(vec![listener]),
@@ -392,7 +433,10 @@ fn listen(config: &Config, addresses: &[SocketAddr], port: u16) -> Result<Vec<Tc
         };
     }
     let bind = |address: &SocketAddr| {
-        net::listen(*address, defer).map_err(|error| {
+        // With its scope, if it is one of a link.
+        let mut address = *address;
+        address.set_port(port);
+        net::listen(address, defer).map_err(|error| {
             log_error!("bind to {address}: {error}");
             ExitCode::BindFailed
         })

@@ -11,22 +11,27 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::daemon::access::AccessList;
+use crate::daemon::access::Access;
+use crate::daemon::authentication::Authentication;
+use crate::daemon::capacity;
 use crate::daemon::client::{Client, Watch};
-use crate::daemon::connection::{Connection, ConnectionLimits};
+use crate::daemon::connection::Connection;
 use crate::daemon::crowd::{Admission, Crowd};
+use crate::daemon::exchange::ConnectionLimits;
 use crate::daemon::exchange::{Context, Event, Next};
 use crate::daemon::job::Workshop;
 use crate::daemon::listeners::Listeners;
 use crate::daemon::patron::Origin;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::staging::{Staged, Staging, Tools};
+use crate::daemon::statistics::{Levels, Occurrence, Reporter};
+use crate::daemon::upkeep::Upkeep;
 use crate::daemon::workers::{ConnectionId, Workers};
 use crate::exit_code::ExitCode;
 use crate::sys::child;
 use crate::sys::net;
 use crate::sys::signal::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGTERM, SignalFile};
-use crate::{log_error, log_info, log_notice, log_warning};
+use crate::{log_error, log_info, log_notice};
 
 const SIGNALS: Token = Token(0);
 const STAGED: Token = Token(1);
@@ -39,14 +44,8 @@ const EVENTS_AT_ONCE: usize = 256;
 const READ_BYTES: usize = 256 << 10;
 /// Reads from one client before the others have their turn.
 const READS_IN_A_ROW_MAX: u32 = 16;
-/// The default of `--connections`, as far as there are descriptors: each costs one or two, and a few kilobytes.
-const CONNECTIONS_MAX: usize = 4096;
 /// Clients accepted before others have their turn.
 const ACCEPTED_IN_A_ROW_MAX: usize = 256;
-/// Descriptors of a connection: the socket, the source that comes or the object that goes, and the job's directory.
-const DESCRIPTORS_EACH: usize = 3;
-/// Descriptors left for everything that is not a connection.
-const DESCRIPTORS_RESERVED: usize = 256;
 /// After SIGTERM, how long running compilers may take to finish.
 const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -58,7 +57,9 @@ pub struct Service {
     /// What connections are held to.
     pub limits: ConnectionLimits,
     /// Who may connect.
-    pub access: AccessList,
+    pub access: Access,
+    /// How clients say who they are, where they must.
+    pub authentication: Option<Arc<Authentication>>,
     /// Compilers at once.
     pub jobs: usize,
     /// `--connections`, if given.
@@ -67,8 +68,8 @@ pub struct Service {
     pub connections_each: usize,
     /// `--queue`.
     pub queue: usize,
-    /// Opens the log anew, after SIGHUP.
-    pub reopen_log: fn(),
+    /// What it does for itself.
+    pub upkeep: Upkeep,
 }
 
 /// Why the loop ended.
@@ -91,6 +92,8 @@ pub struct Server {
     clients: HashMap<ConnectionId, Client>,
     next_id: ConnectionId,
     crowd: Crowd,
+    /// Who counts, if anybody does.
+    reporter: Option<Reporter>,
     tools: Tools,
     buffer: Vec<u8>,
     /// Clients with more to read than their turn allowed.
@@ -111,18 +114,10 @@ impl Server {
         let waker = Waker::new(poll.registry(), STAGED)?;
         let staging = Staging::new(Arc::clone(&service.workshop), waker);
         child::adopt_orphans();
-        let descriptors = crate::sys::process::raise_descriptor_limit();
-        // A running job needs four descriptors beside its connection: streams, and its tree.
-        // Where there are few, half of them must do, or a silent client would be the only one.
-        let reserved = (DESCRIPTORS_RESERVED + Crowd::STANDING_MAX + 4 * service.jobs).min(descriptors / 2);
-        let most = (descriptors.saturating_sub(reserved) / DESCRIPTORS_EACH).max(1);
-        let connections = service.connections.unwrap_or(most.min(CONNECTIONS_MAX));
-        if connections > most {
-            log_warning!("--connections {connections}: there are descriptors for {most} (see ulimit -n)");
-        }
+        let connections = capacity::connections(service.connections, service.jobs);
         Ok(Server {
             workers: Workers::new(service.jobs, service.queue),
-            crowd: Crowd::new(connections.min(most), service.connections_each),
+            crowd: Crowd::new(connections, service.connections_each),
             service,
             poll,
             signals,
@@ -130,6 +125,7 @@ impl Server {
             listeners: Listeners::default(),
             clients: HashMap::new(),
             next_id: 0,
+            reporter: None,
             tools: Tools::default(),
             buffer: vec![0; READ_BYTES],
             unread: Vec::new(),
@@ -144,6 +140,11 @@ impl Server {
         self.listeners.add(listener, self.poll.registry(), token)
     }
 
+    /// Tells this reporter what happens from now on.
+    pub fn report_to(&mut self, reporter: Reporter) {
+        self.reporter = Some(reporter);
+    }
+
     /// Adds the one client of inetd mode, whose two directions may be two descriptors.
     pub fn serve_streams(&mut self, reader: OwnedFd, writer: OwnedFd, now: Instant) -> io::Result<()> {
         let (peer, denied) = match net::peer_of(reader.as_fd()) {
@@ -154,7 +155,8 @@ impl Server {
         let origin = Origin::Only;
         net::set_nonblocking(reader.as_fd())?;
         net::set_nonblocking(writer.as_fd())?;
-        let connection = Connection::new(peer, origin, denied, &self.service.limits, now);
+        let authentication = self.service.authentication.as_ref();
+        let connection = Connection::new(peer, origin, denied, authentication, &self.service.limits, now);
         let Admission::Welcome(seat) = self.crowd.enter(origin) else {
             unreachable!("BUG: there is no room for the first client")
         };
@@ -167,6 +169,7 @@ impl Server {
     /// Runs until a signal ends it, or until the only client of inetd mode is served.
     pub fn run(&mut self) -> io::Result<Ended> {
         let mut events = Events::with_capacity(EVENTS_AT_ONCE);
+        self.service.upkeep.ready();
         loop {
             if let Some(ended) = self.ended() {
                 return Ok(ended);
@@ -197,6 +200,21 @@ impl Server {
             }
             self.on_clock(Instant::now());
             self.start_waiting_jobs();
+            self.report_levels();
+        }
+    }
+
+    fn report_levels(&mut self) {
+        let Some(reporter) = &mut self.reporter else { return };
+        let (running, waiting) = (self.workers.running(), self.workers.waiting());
+        reporter.tell_levels(Levels { running, waiting, clients: self.clients.len() });
+    }
+
+    fn report(&self, what: impl FnOnce(Instant) -> Option<Occurrence>) {
+        let Some(reporter) = &self.reporter else { return };
+        let now = Instant::now();
+        if let Some(occurrence) = what(now) {
+            reporter.tell(now, occurrence);
         }
     }
 
@@ -214,7 +232,7 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let stop = self.stopping.map(|(_, patience)| patience);
-        [self.next_deadline, stop, self.listeners.again_at()]
+        [self.next_deadline, stop, self.listeners.again_at(), self.service.upkeep.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -230,6 +248,7 @@ impl Server {
             }
             let Some((stream, address)) = self.listeners.accept(index) else { return };
             log_info!("connection from {}", peer_name(address));
+            self.report(|_| Some(Occurrence::Connected));
             let origin = Origin::of(address.ip());
             let admission = match self.denied(address.ip()) {
                 Some(denied) => self.crowd.turn_away(denied),
@@ -239,12 +258,14 @@ impl Server {
                 Admission::Welcome(seat) => (seat, None),
                 Admission::Apology(seat, refusal) => (seat, Some(refusal)),
                 Admission::Dropped => {
+                    self.report(|_| Some(Occurrence::Dropped));
                     log_info!("{} is dropped: there are too many clients to tell each", peer_name(address));
                     continue;
                 }
             };
             let now = Instant::now();
-            let connection = Connection::new(peer_name(address), origin, denied, &self.service.limits, now);
+            let (peer, authentication) = (peer_name(address), self.service.authentication.as_ref());
+            let connection = Connection::new(peer, origin, denied, authentication, &self.service.limits, now);
             let id = self.add_client(Client::new(connection, seat, stream.into(), None));
             self.read_from(id);
         }
@@ -259,8 +280,7 @@ impl Server {
     }
 
     fn denied(&self, client: IpAddr) -> Option<Refusal> {
-        let access = &self.service.access;
-        if access.is_empty() || access.permits(client) {
+        if self.service.access.permits(client) {
             return None;
         }
         let client = client.to_canonical();
@@ -380,6 +400,7 @@ impl Server {
     fn close(&mut self, id: ConnectionId) {
         let Some(client) = self.clients.remove(&id) else { return };
         client.connection.log_summary(Instant::now());
+        self.report(|now| Some(Occurrence::Ended(Box::new(client.connection.ending(now)?))));
         self.workers.cancel(id);
         self.staging.cancel(id);
         self.crowd.leave(client.seat);
@@ -405,10 +426,7 @@ impl Server {
                         self.dispatch(id, Event::Exited(status));
                     }
                 }
-                SIGHUP => {
-                    (self.service.reopen_log)();
-                    log_notice!("log reopened");
-                }
+                SIGHUP => self.service.upkeep.reload(),
                 _ => self.stop(signal),
             }
         }
@@ -447,6 +465,7 @@ impl Server {
     }
 
     fn on_clock(&mut self, now: Instant) {
+        self.service.upkeep.on_clock(now, self.workers.running());
         if self.listeners.again_at().is_some_and(|again| again <= now) {
             self.accept_from_all();
         }
@@ -479,6 +498,7 @@ impl Server {
             self.workers.running(),
             SHUTDOWN_TIME_MAX.as_secs()
         );
+        self.service.upkeep.stopping(self.workers.running());
         self.stopping = Some((signal, now + SHUTDOWN_TIME_MAX));
         self.listeners.close(self.poll.registry());
         let unstarted: Vec<ConnectionId> = self
@@ -505,6 +525,7 @@ impl Server {
         let give_up = Instant::now() + SHUTDOWN_TIME_MAX;
         let mut events = Events::with_capacity(EVENTS_AT_ONCE);
         while !self.workers.is_idle() && Instant::now() < give_up {
+            self.service.upkeep.on_clock(Instant::now(), self.workers.running());
             self.on_signals();
             self.on_staged();
             while let Some((id, status)) = self.workers.next_exited() {

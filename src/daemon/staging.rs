@@ -11,6 +11,7 @@ use std::thread::{self, JoinHandle};
 
 use mio::Waker;
 
+use crate::daemon::authentication;
 use crate::daemon::file_set::Buffers;
 use crate::daemon::job::{Job, RunningJob, Workshop};
 use crate::daemon::receiving::Source;
@@ -42,6 +43,8 @@ pub enum Work {
     Unpack(Source),
     /// Compare system headers.
     Compare(Question),
+    /// Judge a client's token.
+    Authenticate(Box<authentication::Question>),
     /// Start a compiler. The threads live until [`Staging`] is dropped, and so do compilers they start.
     Launch(Job),
     /// Make the reply.
@@ -62,6 +65,8 @@ pub enum Staged {
     Unpacked(Result<Job, Refusal>),
     /// The headers are the same, or not.
     Compared(Result<(), Refusal>),
+    /// The token is judged.
+    Authenticated(Box<authentication::Answer>),
     /// The compiler runs, or not.
     Launched(Box<Result<RunningJob, Refusal>>),
     /// The reply is ready to be sent.
@@ -81,7 +86,7 @@ impl Work {
     fn is_small(&self) -> bool {
         match self {
             Work::Unpack(source) => u64::from(source.bytes) <= INLINE_BYTES_MAX / 4,
-            Work::Compare(_) | Work::Launch(_) => false,
+            Work::Authenticate(_) | Work::Compare(_) | Work::Launch(_) => false,
             Work::Pack { version, output, .. } => !version.compresses() || output.bytes() <= INLINE_BYTES_MAX,
         }
     }
@@ -93,6 +98,7 @@ impl Work {
                 let exposure = workshop.exposures.of(&question.program);
                 Staged::Compared(workshop.system_headers.compare(question, &exposure))
             }
+            Work::Authenticate(question) => Staged::Authenticated(Box::new(question.answer())),
             Work::Launch(job) => {
                 let launched = job.launch(workshop, &mut tools.buffers);
                 // A job that was refused may have had the largest files.

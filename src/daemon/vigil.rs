@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::daemon::connection::ConnectionLimits;
+use crate::daemon::exchange::ConnectionLimits;
 use crate::daemon::job::RunningJob;
 use crate::daemon::sandbox::TASKS_MAX;
 use crate::exit_code::ExitCode;

@@ -39,6 +39,15 @@ pub enum ProtocolError {
     },
     /// A request without even a compiler's name.
     NoArguments,
+    /// A token of a handshake without a byte, which no mechanism makes.
+    EmptyToken,
+    /// In a handshake, a byte where another was due.
+    UnexpectedByte {
+        /// What was due.
+        expected: &'static str,
+        /// What came.
+        found: u8,
+    },
     /// A string with a NUL inside, which no argument and no path can have.
     NulByte {
         /// What the string is.
@@ -81,6 +90,8 @@ impl ProtocolError {
             | ProtocolError::UnknownVersion(_)
             | ProtocolError::OtherVersion { .. }
             | ProtocolError::NoArguments
+            | ProtocolError::EmptyToken
+            | ProtocolError::UnexpectedByte { .. }
             | ProtocolError::NulByte { .. } => ExitCode::ProtocolError,
         }
     }
@@ -106,6 +117,10 @@ impl fmt::Display for ProtocolError {
                 write!(f, "asked in {asked} but answered in version {answered}")
             }
             ProtocolError::NoArguments => f.write_str("request without arguments"),
+            ProtocolError::EmptyToken => f.write_str("a token of the handshake is empty"),
+            ProtocolError::UnexpectedByte { expected, found } => {
+                write!(f, "expected {expected} but got \"{}\"", found.escape_ascii())
+            }
             ProtocolError::NulByte { what } => write!(f, "NUL byte in {what}"),
             ProtocolError::LimitExceeded { what, value, limit } => {
                 write!(f, "{what}: {value} is beyond the limit of {limit}")

@@ -7,6 +7,7 @@ pub mod child;
 pub mod foreign_process;
 pub mod process;
 pub mod process_tree;
+pub mod service_manager;
 pub mod signal;
 
 pub mod lock;
@@ -30,6 +31,7 @@ pub mod withdrawal;
 #[cfg(test)]
 mod seccomp_cases;
 
+pub mod gssapi;
 pub mod net;
 pub mod open;
 pub mod resolve;

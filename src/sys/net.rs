@@ -66,6 +66,11 @@ impl Connecting {
     }
 }
 
+/// Begins to connect and returns at once; the socket is writable when it is connected or has failed.
+pub fn begin_connecting(address: SocketAddr) -> io::Result<TcpStream> {
+    begin(address).map(Into::into)
+}
+
 fn begin(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     match socket.connect(&address.into()) {
@@ -352,6 +357,31 @@ pub fn peer_of(fd: BorrowedFd<'_>) -> Option<Option<SocketAddr>> {
     let socket = SockRef::from(&fd);
     socket.r#type().ok()?;
     Some(socket.peer_addr().ok().and_then(|address| address.as_socket()))
+}
+
+/// What a socket is that somebody else has opened.
+#[derive(Debug)]
+pub enum Foreign {
+    /// It listens for TCP clients.
+    Listener(TcpListener),
+    /// It is a client's connection.
+    Connection(OwnedFd),
+    /// Neither.
+    Other,
+}
+
+/// Finds out, and lets a listener not wait.
+pub fn foreign(fd: OwnedFd) -> io::Result<Foreign> {
+    let socket = SockRef::from(&fd);
+    let is_stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
+    if !is_stream || socket.local_addr()?.as_socket().is_none() {
+        return Ok(Foreign::Other);
+    }
+    if !socket.is_listener()? {
+        return Ok(Foreign::Connection(fd));
+    }
+    socket.set_nonblocking(true)?;
+    Ok(Foreign::Listener(fd.into()))
 }
 
 /// Whether reads and writes return at once when they would wait.

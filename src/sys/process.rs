@@ -220,7 +220,13 @@ pub fn keep_new_files_from_writers() {
 /// Closes every descriptor but the standard streams, so that neither a daemon nor its compilers hold what they
 /// happened to be started with: the pipe of a script, the terminal of a user. Call it before anything is opened.
 pub fn close_inherited_descriptors() {
-    close_range(3, libc::c_uint::MAX);
+    close_inherited_descriptors_behind(0);
+}
+
+/// The same, but the first ones beside the standard streams stay, so many as were passed on purpose.
+pub fn close_inherited_descriptors_behind(passed: usize) {
+    let passed = libc::c_uint::try_from(passed).unwrap_or(libc::c_uint::MAX);
+    close_range(passed.saturating_add(3), libc::c_uint::MAX);
 }
 
 /// The same, but one that was handed over on purpose stays.

@@ -59,7 +59,8 @@ fn memory_of_groups(groups: &str, root: &Path) -> Option<u64> {
     Path::new(own).ancestors().filter_map(limit).min()
 }
 
-fn page_bytes() -> u64 {
+/// What one page of memory has, in bytes.
+pub fn page_bytes() -> u64 {
     // SAFETY: no preconditions.
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     u64::try_from(bytes).unwrap_or(4096)

@@ -247,6 +247,12 @@ impl Outcome {
         self.err().lines().filter(|line| line.contains(text)).count()
     }
 
+    /// Fails unless the command succeeded, whatever it said.
+    #[track_caller]
+    pub fn assert_worked(&self) {
+        assert!(self.status.success(), "{self}");
+    }
+
     /// Fails unless the command succeeded without a word.
     #[track_caller]
     pub fn assert_quiet_success(&self) {

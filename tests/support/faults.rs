@@ -11,7 +11,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Outcome, Run, Sandbox, require, wait_until};
+use super::{Outcome, Run, Sandbox, is_root, require, wait_until};
 
 /// The longest a build may take whatever breaks, where no test says otherwise: three connections that fail, one silent
 /// host and a local compile, with the short times that tests set, on a busy machine.
@@ -38,10 +38,6 @@ impl Dice {
         let end = 1 + self.below(microseconds);
         thread::sleep(Duration::from_micros(self.below(end)));
     }
-}
-
-fn is_root() -> bool {
-    fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
 /// What a program is started through so that it has mounts of its own, which `setup` makes (a shell script, with

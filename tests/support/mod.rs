@@ -19,7 +19,9 @@ mod farm;
 pub mod faults;
 pub mod include_server;
 mod pumped;
+mod realm;
 mod sandbox;
+mod sshd;
 mod tap;
 mod tools;
 mod tree;
@@ -27,12 +29,19 @@ mod tree;
 pub use command::{Outcome, Run, Running};
 pub use daemon::{Daemon, DaemonBuilder, free_port};
 pub use pumped::Pump;
+pub use realm::{Realm, gssapi_binary};
 pub use sandbox::Sandbox;
+pub use sshd::start_sshd;
 pub use tap::Tap;
 pub use tools::{DEBIAN_DISTCC, DEBIAN_DISTCCD, require};
 pub use tree::{Tree, tree_of};
 
 use std::time::{Duration, Instant};
+
+/// Whether this is root.
+pub fn is_root() -> bool {
+    std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0
+}
 
 /// How long a test waits for what must happen; only a failure takes so long.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -9,12 +9,14 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use distcc::protocol::lzo;
 
+#[allow(unused_imports, reason = "each test program uses a part of this")]
+pub use crate::support::is_root;
 use crate::support::{self, DaemonBuilder, PATIENCE, Sandbox, tree_of, wait_until};
 
 /// "At once", on a busy machine; below the second that distcc 3.4 takes for many things.
@@ -200,10 +202,6 @@ pub fn wait_for_end(pid: u32) {
     wait_until(&format!("the end of process {pid}"), || !is_alive(pid));
 }
 
-pub fn is_root() -> bool {
-    fs::metadata("/proc/self").unwrap().uid() == 0
-}
-
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -220,6 +218,25 @@ pub fn ask(address: SocketAddr, request: &[u8]) -> io::Result<Reply> {
     let mut stream = connect(address);
     stream.write_all(request)?;
     read_reply(&mut stream)
+}
+
+/// A connection from an address of our choice: all of 127.0.0.0/8 is ours.
+pub fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&format!("{from}:0").parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    let stream: TcpStream = socket.into();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// A job from there, to print `x`.
+pub fn ask_from(from: &str, to: SocketAddr, version: usize) -> Reply {
+    let mut stream = connect_from(from, to);
+    let bytes = request(version, &["cc", "-c", "a.c"], b"printf x >$out\n");
+    stream.write_all(&bytes).unwrap();
+    read_reply(&mut stream).unwrap()
 }
 
 pub fn packet(token: &str, number: usize, body: &[u8]) -> Vec<u8> {

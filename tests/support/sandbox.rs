@@ -55,6 +55,11 @@ pub struct Sandbox {
 impl Sandbox {
     /// Makes the directories.
     pub fn new() -> Sandbox {
+        Sandbox::of(Path::new(env!("CARGO_BIN_EXE_distcc")))
+    }
+
+    /// The same for another build of the binary.
+    pub fn of(binary: &Path) -> Sandbox {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let root = std::env::temp_dir().join(format!("distcc-e2e-{}-{number}", std::process::id()));
         let _ = fs::remove_dir_all(&root);
@@ -62,7 +67,6 @@ impl Sandbox {
             fs::create_dir_all(root.join(directory)).unwrap();
         }
         fs::set_permissions(&root, PermissionsExt::from_mode(0o755)).unwrap();
-        let binary = Path::new(env!("CARGO_BIN_EXE_distcc"));
         let own = root.join("bin/distcc");
         // Our own name for the file: the daemon looks for its masquerade directory beside its executable.
         if fs::hard_link(binary, &own).is_err() {

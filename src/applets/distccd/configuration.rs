@@ -8,12 +8,14 @@ use crate::applets::distccd::options::{Options, bad_option};
 use crate::applets::standard_input::Input;
 use crate::daemon::access::AccessList;
 use crate::daemon::config::{
-    CONNECTIONS_EACH_DEFAULT, Config, Environment, JOB_LIFETIME_DEFAULT, LogTarget, Mode, NICE_DEFAULT,
-    PORT_DEFAULT, QUEUE_DEFAULT, SandboxMode,
+    AuthenticationConfig, CONNECTIONS_EACH_DEFAULT, Config, Environment, JOB_LIFETIME_DEFAULT, LogTarget,
+    ManagerSettings, Mode, NICE_DEFAULT, PORT_DEFAULT, QUEUE_DEFAULT, STATISTICS_PORT_DEFAULT, SandboxMode,
 };
+use crate::daemon::principals::ListKind;
 use crate::daemon::run;
 use crate::exit_code::ExitCode;
 use crate::log::Level;
+use crate::sys::gssapi::{self, Name};
 use crate::sys::{process, process_tree, resolve};
 use crate::{log_error, log_warning};
 
@@ -27,28 +29,18 @@ const JOBS_MAX: usize = 10_000;
 const IO_SECONDS_DEFAULT: u64 = 300;
 /// Least default of `--job-memory`, in bytes: what a large C++ source takes.
 const JOB_MEMORY_MIN: u64 = 1 << 30;
+/// Most descriptors that a service manager may pass: systemd's own limit for one service is higher, its use is not.
+const PASSED_MAX: usize = 256;
 /// Default of `--job-cpu`, in seconds: sources that take a compiler minutes are rare, an hour is a loop.
 const JOB_SECONDS_DEFAULT: u64 = 3600;
 
 /// What the options ask for.
 pub(super) fn configure(mut options: Options, input: Input) -> Result<Config, ExitCode> {
-    for (given, option) in [
-        (options.auth, "--auth"),
-        (!options.blacklist.is_empty(), "--blacklist"),
-        (!options.whitelist.is_empty(), "--whitelist"),
-        (options.show_principal, "--show-principal"),
-    ] {
-        if given {
-            log_error!("{option}: this build has no GSS-API; it is not built yet");
-            return Err(ExitCode::BadArguments);
-        }
+    if options.zeroconf {
+        log_warning!("--zeroconf: not built yet, ignored");
     }
-    for (given, option) in
-        [(options.stats || !options.stats_port.is_empty(), "--stats"), (options.zeroconf, "--zeroconf")]
-    {
-        if given {
-            log_warning!("{option}: not built yet, ignored");
-        }
+    if !options.stats && !options.stats_port.is_empty() {
+        log_warning!("--stats-port: without --stats there are no statistics");
     }
     let inetd = options.inetd || (!options.daemon && !options.wizard && input != Input::Other);
     let log_level = log_level(&options);
@@ -57,7 +49,10 @@ pub(super) fn configure(mut options: Options, input: Input) -> Result<Config, Ex
     let scripts = absolute_paths("--allow-script", &options.allow_script, "want a file")?;
     let any_compiler = options.enable_tcp_insecure || options.make_me_a_botnet;
     let is_reached_by_network = !inetd || input == Input::Network;
-    let has_unknown_clients = is_reached_by_network && options.allow.is_empty() && !options.allow_private;
+    let has_unknown_clients = is_reached_by_network
+        && options.allow.is_empty()
+        && !options.allow_private
+        && options.allow_file.is_empty();
     let serves_anybody_anything = any_compiler && has_unknown_clients;
     if serves_anybody_anything && sandbox == SandboxMode::Off {
         return Err(run::refuse_anything_for_anybody("--sandbox=off"));
@@ -67,9 +62,15 @@ pub(super) fn configure(mut options: Options, input: Input) -> Result<Config, Ex
         Some(jobs) if jobs >= 1 => usize::try_from(jobs).unwrap_or(usize::MAX).min(JOBS_MAX),
         Some(jobs) => return Err(bad_option("--jobs", jobs, "want at least 1")),
     };
+    let allow_file = absolute_paths("--allow-file", &options.allow_file, "want a file")?.pop();
     Ok(Config {
         mode: mode(&options, inetd)?,
         access: access_list(&options, inetd)?,
+        allow_file,
+        authentication: authentication(&options)?,
+        statistics_port: options
+            .stats
+            .then(|| options.stats_port.last().copied().unwrap_or(STATISTICS_PORT_DEFAULT)),
         jobs,
         job_lifetime: match options.job_lifetime.pop() {
             None => Some(JOB_LIFETIME_DEFAULT),
@@ -177,13 +178,58 @@ fn access_list(options: &Options, inetd: bool) -> Result<AccessList, ExitCode> {
     if options.allow_private {
         access.allow_private();
     }
-    if access.is_empty() && !inetd {
+    // An --allow-file says who may, even if that is nobody.
+    if !access.is_empty() || !options.allow_file.is_empty() {
+        return Ok(access);
+    }
+    if inetd {
+        access = AccessList::of_everybody();
+    } else {
         log_warning!(
             "no --allow option: clients in loopback and private networks may connect (--allow-private)"
         );
         access.allow_private();
     }
     Ok(access)
+}
+
+/// How clients must say who they are.
+fn authentication(options: &Options) -> Result<Option<AuthenticationConfig>, ExitCode> {
+    let list = match (options.whitelist.last(), options.blacklist.last()) {
+        (Some(_), Some(file)) => {
+            return Err(bad_option(
+                "--blacklist",
+                file.display(),
+                "--whitelist is given, too; one of them decides",
+            ));
+        }
+        (Some(file), None) => Some((ListKind::White, "--whitelist", file)),
+        (None, Some(file)) => Some((ListKind::Black, "--blacklist", file)),
+        (None, None) => None,
+    };
+    if !options.auth {
+        return match list {
+            Some((_, option, file)) => Err(bad_option(option, file.display(), "it needs --auth")),
+            None => Ok(None),
+        };
+    }
+    if !gssapi::IS_BUILT_IN {
+        log_error!("--auth: {}", gssapi::ABSENT);
+        return Err(ExitCode::BadArguments);
+    }
+    let Some(principal) = principal() else {
+        log_error!(
+            "--auth: DISTCCD_PRINCIPAL is not set; it names the key of this server, such as distcc@HOST"
+        );
+        return Err(ExitCode::GssapiFailed);
+    };
+    let list = list.map(|(kind, _, file)| (kind, std::path::absolute(file).unwrap_or_else(|_| file.clone())));
+    Ok(Some(AuthenticationConfig { principal: Name::of_principal(&principal), list }))
+}
+
+/// The server's principal.
+pub(super) fn principal() -> Option<String> {
+    env::var("DISTCCD_PRINCIPAL").ok().filter(|principal| !principal.is_empty())
 }
 
 /// The daemon's environment, read once.
@@ -201,11 +247,39 @@ fn environment() -> Result<Environment, ExitCode> {
         search_path: path("DISTCCD_PATH")
             .or_else(|| path("PATH"))
             .unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()),
+        search_path_is_chosen: path("DISTCCD_PATH").is_some(),
         command_list: path("DISTCC_CMDLIST").map(PathBuf::from),
         command_list_words: number("DISTCC_CMDLIST_NUMWORDS", 1)? as usize,
         save_temps: env::var_os("DISTCC_SAVE_TEMPS").is_some_and(|value| value == "1"),
         namespaces: env::var_os("DISTCCD_NAMESPACES").is_none_or(|value| value != "0"),
         defer_accept: env::var_os("DISTCC_TCP_DEFER_ACCEPT").is_none_or(|value| value != "0"),
         io_timeout: Duration::from_secs(number("DISTCC_IO_TIMEOUT", IO_SECONDS_DEFAULT)?),
+        manager: manager_settings(),
     })
+}
+
+/// What the service manager wants to hear. What is malformed is as if it was not there: the variables may be somebody
+/// else's.
+fn manager_settings() -> ManagerSettings {
+    let watchdog = || {
+        let microseconds = env::var("WATCHDOG_USEC").ok()?.parse::<u64>().ok().filter(|time| *time > 0)?;
+        is_ours("WATCHDOG_PID", true).then(|| Duration::from_micros(microseconds))
+    };
+    let socket = env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty());
+    ManagerSettings { watchdog: watchdog(), socket }
+}
+
+/// How many descriptors the service manager has passed, and their names.
+pub(super) fn passed_descriptors() -> (usize, Vec<String>) {
+    let count = env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0);
+    if !is_ours("LISTEN_PID", false) {
+        return (0, Vec::new());
+    }
+    let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+    (PASSED_MAX.min(count), names.split(':').map(str::to_owned).collect())
+}
+
+/// Whether a variable names this process; `without` if there is no such variable.
+fn is_ours(variable: &str, without: bool) -> bool {
+    env::var(variable).map_or(without, |process| process.parse() == Ok(std::process::id()))
 }

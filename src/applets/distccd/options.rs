@@ -18,6 +18,9 @@ pub(super) struct Options {
     /// who may connect: ADDR[/BITS] or a name; repeatable
     #[argh(option, short = 'a', arg_name = "addr")]
     pub(super) allow: Vec<String>,
+    /// the same, one to a line; read again on SIGHUP
+    #[argh(option, arg_name = "file")]
+    pub(super) allow_file: Vec<PathBuf>,
     /// loopback and private networks (the default)
     #[argh(switch)]
     pub(super) allow_private: bool,
@@ -120,26 +123,26 @@ pub(super) struct Options {
     /// accepted, without effect: option -specs= is always refused
     #[argh(option, hidden_help, long = "sysroot")]
     pub(super) _sysroot: Vec<PathBuf>,
-    /// the statistics page, not built yet
-    #[argh(switch, hidden_help)]
+    /// statistics by HTTP: text, /metrics, /json, a page
+    #[argh(switch)]
     pub(super) stats: bool,
-    /// its port
-    #[argh(option, hidden_help)]
+    /// their port (default: 3633; 0: a free one)
+    #[argh(option, arg_name = "n")]
     pub(super) stats_port: Vec<u16>,
     /// announcement by multicast DNS, not built yet
     #[argh(switch, hidden_help)]
     pub(super) zeroconf: bool,
-    /// mutual authentication, not in this build
-    #[argh(switch, hidden_help)]
+    /// admit only clients that authenticate (GSS-API)
+    #[argh(switch)]
     pub(super) auth: bool,
-    /// its list of refused principals
-    #[argh(option, hidden_help)]
+    /// principals that may not compile, one a line
+    #[argh(option, arg_name = "file")]
     pub(super) blacklist: Vec<PathBuf>,
-    /// its list of admitted principals
-    #[argh(option, hidden_help)]
+    /// the only principals that may
+    #[argh(option, arg_name = "file")]
     pub(super) whitelist: Vec<PathBuf>,
-    /// show the server's principal, not in this build
-    #[argh(switch, hidden_help)]
+    /// show the server's principal (DISTCCD_PRINCIPAL)
+    #[argh(switch)]
     pub(super) show_principal: bool,
     /// show the version
     #[argh(switch)]
