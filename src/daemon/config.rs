@@ -116,6 +116,10 @@ pub struct Config {
     pub connections_each: usize,
     /// `--queue`.
     pub queue: usize,
+    /// `--buffers`, in bytes; if not given it depends on the machine's memory.
+    pub buffer_bytes: Option<u64>,
+    /// `--trees`, in bytes; if not given it depends on the machine's memory, and on `jobs`.
+    pub tree_bytes: Option<u64>,
     /// `--spool`, in bytes; if not given it depends on the disk.
     pub spool_bytes: Option<u64>,
     /// `--lifetime`, in seconds.

@@ -72,6 +72,12 @@ pub(super) struct Options {
     /// jobs that wait for a compiler's end (default: 1024)
     #[argh(option, arg_name = "n")]
     pub(super) queue: Vec<usize>,
+    /// memory for commands, small files and replies (default: 1024)
+    #[argh(option, arg_name = "mib")]
+    pub(super) buffers: Vec<u64>,
+    /// memory for unpacked files (default: at least 1024)
+    #[argh(option, arg_name = "mib")]
+    pub(super) trees: Vec<u64>,
     /// disk for sources that wait (default: half, or 8192)
     #[argh(option, arg_name = "mib")]
     pub(super) spool: Vec<u64>,
