@@ -13,6 +13,7 @@ pub mod include_server;
 pub mod include_scan;
 pub mod monitor;
 pub mod pump;
+pub mod trace;
 
 pub mod compiler_args;
 pub mod hosts;
