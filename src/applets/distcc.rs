@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::applets::basename;
+use crate::applets::{basename, report};
 use crate::client::commands::PumpCommand;
 use crate::client::compiler::Invocation;
 use crate::client::file_set::Category;
@@ -19,6 +19,7 @@ use crate::exit_code::ExitCode;
 use crate::include_scan::{IncludeVariables, Query, Scanner};
 use crate::log::{self, Level, Sink};
 use crate::sys::process;
+use crate::trace::recorder::Recorder;
 use crate::{log_error, log_warning};
 
 const HELP: &str = "\
@@ -27,17 +28,21 @@ Usage:
    distcc [compile options] -o OBJECT -c SOURCE    (runs cc)
    COMPILER [...]                     (a link to distcc by that name)
    distcc --scan-includes COMPILER [compile options] -c SOURCE
+   distcc --report FILE [--chrome OUT]
    distcc --help | --version | --show-hosts | -j
 
    --show-hosts   the host list that would be used, one host a line
    -j             how many jobs those hosts take at once, for make -j
    --scan-includes  the files a pump-mode job for the command would send
+   --report       where the time went in a build recorded by DISTCC_TRACE;
+                  --chrome OUT: a trace for chrome://tracing or Perfetto
 
 Environment (see man distcc for the rest):
    DISTCC_HOSTS      the hosts; else ~/.distcc/hosts, /etc/distcc/hosts,
                      /usr/local/etc/distcc/hosts
    DISTCC_VERBOSE    1 explains what is done
    DISTCC_LOG        a file for messages, instead of standard error
+   DISTCC_TRACE      a file that gets a line for each job; see --report
    DISTCC_FALLBACK   0 fails instead of compiling here
    DISTCC_PUMP       0 starts no include server; ,cpp hosts then need pump
    DISTCC_SSH        the command for ssh hosts
@@ -53,7 +58,7 @@ directory, and put that directory early on PATH.";
 
 /// Runs the client.
 pub fn run(argv: &[OsString]) -> i32 {
-    start_log();
+    start_log("distcc");
     let settings = match Settings::from_environment() {
         Ok(settings) => settings,
         Err(code) => return code.number(),
@@ -69,9 +74,20 @@ pub fn run(argv: &[OsString]) -> i32 {
     };
     match invocation.check_recursion() {
         Err(code) => code.number(),
-        Ok(true) => local::become_command(&invocation).number(),
+        Ok(true) => {
+            record_nested(&invocation, &settings);
+            local::become_command(&invocation).number()
+        }
         Ok(false) => job::run(invocation, &settings),
     }
+}
+
+/// The line of a command for which we only make way. The record must not cost the command anything.
+fn record_nested(invocation: &Invocation, settings: &Settings) {
+    let mut record = Recorder::new(settings.trace.as_deref());
+    record.compiler(&invocation.argv[0]);
+    record.verdict("local", Some(&"another distcc started it, and has decided already"));
+    let _ = record.write(None);
 }
 
 /// A command after our own name; the error is the exit status of a question that was answered instead.
@@ -92,6 +108,7 @@ fn explicit(argv: &[OsString], settings: &Settings) -> Result<Invocation, i32> {
         }
         Some("--show-hosts") => return Err(show_hosts(settings)),
         Some("-j") => return Err(show_slots(settings)),
+        Some("--report") => return Err(report::run(&argv[2..])),
         Some("--scan-includes") => return Err(scan_includes(&argv[2..], settings)),
         Some(option @ "--show-principal") => {
             log_error!("{option}: not built yet in distcc {}", env!("CARGO_PKG_VERSION"));
@@ -214,7 +231,7 @@ fn print_entries(entries: &[(Category, Vec<u8>)]) -> i32 {
 }
 
 /// Warnings go to standard error, or everything from information up to DISTCC_LOG.
-fn start_log() {
+pub(super) fn start_log(program: &'static str) {
     let settings = LogSettings::from_environment();
     let mut problem = None;
     let (level, sink) = match (&settings.file, settings.uncached_descriptor) {
@@ -231,7 +248,7 @@ fn start_log() {
         },
         (None, None) => (Level::Warning, Sink::Stderr),
     };
-    log::set("distcc", if settings.verbose { Level::Debug } else { level }, sink);
+    log::set(program, if settings.verbose { Level::Debug } else { level }, sink);
     if let Some(problem) = problem {
         log_error!("{problem}");
     }

@@ -16,8 +16,10 @@ macro_rules! say {
 
 mod distcc;
 mod distccd;
+mod distccmon_text;
 mod include_server;
 mod pump;
+mod report;
 mod standard_input;
 mod unbuilt;
 
@@ -31,7 +33,7 @@ const APPLETS: &[(&str, Applet)] = &[
     ("lsdistcc", unbuilt::run),
     ("pump", pump::run),
     ("include_server", include_server::run),
-    ("distccmon-text", unbuilt::run),
+    ("distccmon-text", distccmon_text::run),
     ("update-distcc-symlinks", unbuilt::run),
 ];
 

@@ -4,6 +4,7 @@ pub mod job;
 
 pub mod job_log;
 pub mod outcome;
+pub mod progress;
 pub mod session;
 
 pub mod commands;

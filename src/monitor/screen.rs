@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn a_line_is_cut_padded_and_harmless() {
-        let cases: [(&[(Look, usize, &str)], &str); 4] = [
+        type Parts<'a> = &'a [(Look, usize, &'a str)];
+        let cases: [(Parts<'_>, &str); 4] = [
             (&[(Look::Plain, 4, "abcdef"), (Look::Red, 3, "x")], "abcdx  "),
             (&[(Look::Plain, 12, "a\x1b[2J\x07\u{9b}\u{202e}b")], "a?[2J???b "),
             (&[(Look::Plain, 12, "a\u{301}日é")], "a??é      "),

@@ -8,7 +8,9 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::state_file::{FILE_AT, HOST_AT, LEFT_AFTER, MAGIC, NAME_PREFIX, PHASE_AT, Phase, SLOT_AT, STATE_BYTES};
+use super::state_file::{
+    FILE_AT, HOST_AT, LEFT_AFTER, MAGIC, NAME_PREFIX, PHASE_AT, Phase, SLOT_AT, STATE_BYTES,
+};
 use crate::log_debug;
 use crate::sys::open;
 
@@ -76,7 +78,9 @@ fn read_living(path: &Path) -> io::Result<Option<State>> {
         return Ok(None);
     };
     match lifetime(state.process) {
-        Some(lived) if age < FRESH_FOR || lived.is_none_or(|lived| lived + CLOCK_SLACK >= age) => Ok(Some(state)),
+        Some(lived) if age < FRESH_FOR || lived.is_none_or(|lived| lived + CLOCK_SLACK >= age) => {
+            Ok(Some(state))
+        }
         // Its number went to another process since.
         Some(_) => fs::remove_file(path).map(|()| None),
         // It may live where we cannot see it: in another container, or on another machine.
@@ -165,7 +169,9 @@ mod tests {
         let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
         let own = u64::from(std::process::id());
         for (number, (host, slot, phase)) in
-            [(&b"b"[..], 10, 5), (b"b", 2, 5), (b"a", 7, 99), (b"\xff", -1, -1), (b"c", 0, 7)].iter().enumerate()
+            [(&b"b"[..], 10, 5), (b"b", 2, 5), (b"a", 7, 99), (b"\xff", -1, -1), (b"c", 0, 7)]
+                .iter()
+                .enumerate()
         {
             let path = dir.path().join(format!("{NAME_PREFIX}{number}"));
             fs::write(path, record(own, b"x.c", host, *slot, *phase)).unwrap();
@@ -173,12 +179,15 @@ mod tests {
         let states = read_all(dir.path()).unwrap();
         let order: Vec<_> = states.iter().map(|state| (&state.host[..], state.slot, state.phase)).collect();
         let compiling = Phase::Compile;
-        assert_eq!(order, [
-            (&b"a"[..], 7, compiling),
-            (b"b", 2, compiling),
-            (b"b", 10, compiling),
-            (b"\xff", -1, compiling)
-        ]);
+        assert_eq!(
+            order,
+            [
+                (&b"a"[..], 7, compiling),
+                (b"b", 2, compiling),
+                (b"b", 10, compiling),
+                (b"\xff", -1, compiling)
+            ]
+        );
     }
 
     #[test]

@@ -18,8 +18,8 @@ use super::view::{self, Picture, Place, Tally};
 use crate::hosts::backoff::Backoff;
 use crate::hosts::list::HostList;
 use crate::sys::net::{self, Ready};
-use crate::sys::signal::{self, SignalFile};
 use crate::sys::open;
+use crate::sys::signal::{self, SignalFile};
 use crate::sys::tty;
 use crate::sys::watch::CloseWatch;
 use crate::trace::reading;
@@ -53,8 +53,7 @@ pub struct Options {
 /// Shows the view until a signal ends the process, or the terminal is gone.
 pub fn run(options: &Options) -> io::Result<()> {
     const ENDING: [i32; 4] = [signal::SIGINT, signal::SIGTERM, signal::SIGHUP, signal::SIGQUIT];
-    let mut signals =
-        SignalFile::open(&[&ENDING[..], &[signal::SIGTSTP, signal::SIGWINCH]].concat())?;
+    let mut signals = SignalFile::open(&[&ENDING[..], &[signal::SIGTSTP, signal::SIGWINCH]].concat())?;
     let mut eye = Eye::open(options);
     let mut screen = Screen::enter()?;
     let mut look_again = Instant::now();

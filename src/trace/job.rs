@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn a_cut_text_is_what_fits_with_its_escapes() {
-        for (text, bytes_max, want) in [("abc", 4, "abc"), ("abc", 3, "ab"), ("\n\nb", 12, "\n"), ("ää", 4, "ä")]
+        for (text, bytes_max, want) in
+            [("abc", 4, "abc"), ("abc", 3, "ab"), ("\n\nb", 12, "\n"), ("ää", 4, "ä")]
         {
             assert_eq!(cut(text, bytes_max), want);
         }

@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn every_duration_has_a_place_near_itself() {
-        for duration in (0..64).map(|bit| 1u64 << bit).flat_map(|power| [power - 1, power, power + power / 3]) {
+        for duration in (0..64).map(|bit| 1u64 << bit).flat_map(|power| [power - 1, power, power + power / 3])
+        {
             let near = middle(place(duration));
             assert!(near.abs_diff(duration) <= duration / 32 + 1, "{near} for {duration}");
         }

@@ -3,8 +3,8 @@
 
 use std::io::{self, BufRead};
 
-pub use super::job::{Job, LINE_BYTES_MAX};
 use super::job::VERSION;
+pub use super::job::{Job, LINE_BYTES_MAX};
 
 /// The longest time a job can have taken, in microseconds (30 days): a longer one is a damaged number.
 const DURATION_MAX: u64 = 30 * 24 * 3600 * 1_000_000;
@@ -46,12 +46,17 @@ pub fn parse(line: &[u8]) -> Result<Job, Skipped> {
     }
     let attempts = job.attempts.iter().all(|attempt| is_plausible(attempt.start, attempt.duration));
     let phases = job.phases.iter().all(|phase| is_plausible(phase.start, phase.duration));
-    if is_plausible(job.start, job.duration) && attempts && phases { Ok(job) } else { Err(Skipped::Unreadable) }
+    if is_plausible(job.start, job.duration) && attempts && phases {
+        Ok(job)
+    } else {
+        Err(Skipped::Unreadable)
+    }
 }
 
 /// What is wrong with a line that is no job of this version: another version may have other fields.
 fn is_of_other_version(line: &[u8]) -> Skipped {
-    let version = serde_json::from_slice(line).ok().and_then(|line: serde_json::Value| line.get("v")?.as_u64());
+    let version =
+        serde_json::from_slice(line).ok().and_then(|line: serde_json::Value| line.get("v")?.as_u64());
     match version {
         Some(version) if version != u64::from(VERSION) => Skipped::OtherVersion,
         _ => Skipped::Unreadable,
@@ -107,8 +112,17 @@ mod tests {
         let long = format!(r#"{{"v":1,"start":1,"duration":2,"source":"{}"}}"#, "x".repeat(LINE_BYTES_MAX));
         let huge = r#"{"v":1,"start":1,"duration":18446744073709551615}"#;
         let text = [
-            good, &good[..20], "", "\0\x1b", r#"{"v":2,"start":1,"duration":2}"#, r#"{"v":7,"begin":"noon"}"#,
-            &long, "[1]", huge, r#"{"v":1,"start":1,"duration":2,"status":null,"phases":[]}"#, good,
+            good,
+            &good[..20],
+            "",
+            "\0\x1b",
+            r#"{"v":2,"start":1,"duration":2}"#,
+            r#"{"v":7,"begin":"noon"}"#,
+            &long,
+            "[1]",
+            huge,
+            r#"{"v":1,"start":1,"duration":2,"status":null,"phases":[]}"#,
+            good,
         ]
         .join("\n");
         let mut jobs = Vec::new();

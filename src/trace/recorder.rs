@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::job::{
-    ATTEMPTS_MAX, Attempt, CAUSE_BYTES_MAX, Job, LINE_BYTES_MAX, PATH_BYTES_MAX, PHASES_MAX, Phase, VERSION, cut,
+    ATTEMPTS_MAX, Attempt, CAUSE_BYTES_MAX, Job, LINE_BYTES_MAX, PATH_BYTES_MAX, PHASES_MAX, Phase, VERSION,
+    cut,
 };
 
 /// How much of a host's name each phase repeats, in bytes.
@@ -39,7 +40,8 @@ impl Recorder {
     /// A record in this file, if there is one: DISTCC_TRACE.
     pub fn new(file: Option<&Path>) -> Recorder {
         Recorder(file.map(|file| {
-            let start = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64);
+            let start =
+                SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64);
             let job = Job { v: VERSION, pid: std::process::id(), start, ..Job::default() };
             let file = file.to_owned();
             Box::new(Notes { file, began: Instant::now(), job, phase: None, attempt: None, sent_as: "" })
@@ -192,7 +194,9 @@ mod tests {
         recorder.verdict("distribute", None);
         recorder.files(OsStr::new("a\n\"b.c"), OsStr::new("a.o"));
         recorder.phase("Blocked", "", 0);
-        for (host, outcome, cause) in [("red/2", "host", Some("connect: refused")), ("blue,lzo", "done", None)] {
+        for (host, outcome, cause) in
+            [("red/2", "host", Some("connect: refused")), ("blue,lzo", "done", None)]
+        {
             recorder.attempt(host, 3);
             recorder.phase("Connect", host, 3);
             recorder.sends("plain");
@@ -206,7 +210,10 @@ mod tests {
         let text = std::fs::read(&file).unwrap();
         assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 1);
         let job = reading::parse(text.trim_ascii_end()).unwrap();
-        assert_eq!((job.status, job.source.as_deref(), job.mode.as_str()), (Some(0), Some("a\n\"b.c"), "plain"));
+        assert_eq!(
+            (job.status, job.source.as_deref(), job.mode.as_str()),
+            (Some(0), Some("a\n\"b.c"), "plain")
+        );
         assert_eq!((job.host.as_str(), job.slot), ("blue,lzo", Some(3)));
         let phases: Vec<_> = job.phases.iter().map(|phase| phase.phase.as_str()).collect();
         assert_eq!(phases, ["blocked", "connect", "compile", "connect", "compile"]);

@@ -167,7 +167,9 @@ impl Report {
         let fallbacks: u64 = self.fallbacks.values().map(|sum| sum.count).sum();
         line(
             &mut text,
-            &format!("{away} on other machines, {local} here ({fallbacks} of them after all), {failed} failed"),
+            &format!(
+                "{away} on other machines, {local} here ({fallbacks} of them after all), {failed} failed"
+            ),
         );
         if unreadable + other_versions > 0 {
             line(
@@ -348,7 +350,9 @@ mod tests {
     fn what_differs_in_every_line_takes_bounded_memory() {
         let record: String = (0..3 * KEYS_MAX)
             .map(|number| {
-                format!("{{\"v\":1,\"start\":5,\"duration\":1,\"reason\":\"{number}\",\"host\":\"h{number}\"}}\n")
+                format!(
+                    "{{\"v\":1,\"start\":5,\"duration\":1,\"reason\":\"{number}\",\"host\":\"h{number}\"}}\n"
+                )
             })
             .collect();
         let report = read(record.as_bytes()).unwrap();
