@@ -16,6 +16,7 @@ pub mod include_scan;
 pub mod monitor;
 pub mod probe;
 pub mod pump;
+pub mod trace;
 
 pub mod compiler_args;
 pub mod hosts;

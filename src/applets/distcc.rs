@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 
-use crate::applets::{basename, principal_text};
+use crate::applets::{basename, principal_text, report};
 use crate::client::compiler::Invocation;
 use crate::client::settings::{LogSettings, Settings};
 use crate::client::{TRIPLE, job, local, session};
@@ -12,6 +12,7 @@ use crate::compiler_args;
 use crate::exit_code::ExitCode;
 use crate::log::{self, Level, Sink};
 use crate::sys::{gssapi, process};
+use crate::trace::recorder::Recorder;
 use crate::{log_error, log_warning};
 
 mod doctor;
@@ -25,6 +26,7 @@ Usage:
    distcc --explain COMPILER [compile options] -c SOURCE
    distcc --doctor [--json] [HOST...]
    distcc --scan-includes COMPILER [compile options] -c SOURCE
+   distcc --report FILE [--chrome OUT]
    distcc --help | --version | --show-hosts | -j
 
    --show-principal  the service that hosts with ,auth must be
@@ -34,12 +36,15 @@ Usage:
    --doctor       whether the hosts and this machine can do their work, and
                   what mends it if not; --json for programs
    --scan-includes  the files a pump-mode job for the command would send
+   --report       where the time went in a build recorded by DISTCC_TRACE;
+                  --chrome OUT: a trace for chrome://tracing or Perfetto
 
 Environment (see man distcc for the rest):
    DISTCC_HOSTS      the hosts; else ~/.distcc/hosts, /etc/distcc/hosts,
                      /usr/local/etc/distcc/hosts
    DISTCC_VERBOSE    1 explains what is done
    DISTCC_LOG        a file for messages, instead of standard error
+   DISTCC_TRACE      a file that gets a line for each job; see --report
    DISTCC_FALLBACK   0 fails instead of compiling here
    DISTCC_PUMP       0 starts no include server; ,cpp hosts then need pump
    DISTCC_SSH        the command for ssh hosts
@@ -55,7 +60,7 @@ directory, and put that directory early on PATH.";
 
 /// Runs the client.
 pub fn run(argv: &[OsString]) -> i32 {
-    start_log();
+    start_log("distcc");
     let settings = match Settings::from_environment() {
         Ok(settings) => settings,
         Err(code) => return code.number(),
@@ -71,9 +76,20 @@ pub fn run(argv: &[OsString]) -> i32 {
     };
     match invocation.check_recursion() {
         Err(code) => code.number(),
-        Ok(true) => local::become_command(&invocation).number(),
+        Ok(true) => {
+            record_nested(&invocation, &settings);
+            local::become_command(&invocation).number()
+        }
         Ok(false) => job::run(invocation, &settings),
     }
+}
+
+/// The line of a command for which we only make way. The record must not cost the command anything.
+fn record_nested(invocation: &Invocation, settings: &Settings) {
+    let mut record = Recorder::new(settings.trace.as_deref());
+    record.compiler(&invocation.argv[0]);
+    record.verdict("local", Some(&"another distcc started it, and has decided already"));
+    let _ = record.write(None);
 }
 
 /// A command after our own name; the error is the exit status of a question that was answered instead.
@@ -94,6 +110,7 @@ fn explicit(argv: &[OsString], settings: &Settings) -> Result<Invocation, i32> {
         }
         Some("--show-hosts") => return Err(show_hosts(settings)),
         Some("-j") => return Err(show_slots(settings)),
+        Some("--report") => return Err(report::run(&argv[2..])),
         Some("--scan-includes") => return Err(files::scan_includes(&argv[2..], settings)),
         Some("--doctor") => return Err(doctor::run(&argv[2..], settings)),
         Some("--explain") => {
@@ -146,7 +163,7 @@ fn show_slots(settings: &Settings) -> i32 {
 }
 
 /// Warnings go to standard error, or everything from information up to DISTCC_LOG.
-fn start_log() {
+pub(super) fn start_log(program: &'static str) {
     let settings = LogSettings::from_environment();
     let mut problem = None;
     let (level, sink) = match (&settings.file, settings.uncached_descriptor) {
@@ -163,7 +180,7 @@ fn start_log() {
         },
         (None, None) => (Level::Warning, Sink::Stderr),
     };
-    log::set("distcc", if settings.verbose { Level::Debug } else { level }, sink);
+    log::set(program, if settings.verbose { Level::Debug } else { level }, sink);
     if let Some(problem) = problem {
         log_error!("{problem}");
     }

@@ -16,11 +16,12 @@ macro_rules! say {
 
 mod distcc;
 mod distccd;
+mod distccmon_text;
 mod include_server;
 mod lsdistcc;
 mod pump;
+mod report;
 mod standard_input;
-mod unbuilt;
 mod update_distcc_symlinks;
 mod zeroconf;
 
@@ -36,7 +37,7 @@ const APPLETS: &[(&str, Applet)] = &[
     // Its name in Debian.
     ("distcc-pump", pump::run),
     ("include_server", include_server::run),
-    ("distccmon-text", unbuilt::run),
+    ("distccmon-text", distccmon_text::run),
     (crate::daemon::announcer::PROGRAM, zeroconf::announce),
     (crate::hosts::zeroconf::PROGRAM, zeroconf::browse),
     ("update-distcc-symlinks", update_distcc_symlinks::run),

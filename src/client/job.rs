@@ -34,6 +34,7 @@ use crate::hosts::spec::{Host, Transport};
 use crate::monitor::state_file::Phase;
 use crate::protocol::Version;
 use crate::sys::{signal, temp};
+use crate::trace::recorder::Recorder;
 use crate::{log_debug, log_error, log_info, log_warning};
 
 /// After so many connection timeouts spent on hosts that failed, the job is compiled here: somebody waits for it.
@@ -50,6 +51,7 @@ type Failure = (ExitCode, String);
 /// Runs one command, here or elsewhere, and returns the exit status for whoever called us.
 pub fn run(mut invocation: Invocation, settings: &Settings) -> i32 {
     let began = Instant::now();
+    let mut record = Recorder::new(settings.trace.as_deref());
     signal::install_cleanup();
     invocation.argv = compiler_args::expand(&invocation.argv, &mut |file| fs::read(Path::new(file)).ok());
     if settings.rewrite_names {
@@ -62,7 +64,8 @@ pub fn run(mut invocation: Invocation, settings: &Settings) -> i32 {
             return ExitCode::BadArguments.number();
         }
     };
-    let mut session = Session::new(invocation, settings);
+    record_verdict(&mut record, &invocation, &verdict);
+    let mut session = Session::new(invocation, settings, record);
     let status = match verdict {
         Verdict::Distribute(compile) => distribute(&mut session, *compile),
         Verdict::Local(reason) => {
@@ -77,6 +80,7 @@ pub fn run(mut invocation: Invocation, settings: &Settings) -> i32 {
         }
     };
     job_log::usage(began, status);
+    session.write_record(Some(status));
     status
 }
 
@@ -96,20 +100,28 @@ pub(super) fn scan(
     compiler_args::scan(&invocation.argv)
 }
 
+fn record_verdict(record: &mut Recorder, invocation: &Invocation, verdict: &Verdict) {
+    record.compiler(&invocation.argv[0]);
+    match verdict {
+        Verdict::Distribute(compile) => {
+            record.verdict("distribute", None);
+            record.files(compile.source(), compile.output());
+        }
+        Verdict::Local(reason) => record.verdict("local", Some(reason)),
+        Verdict::Preprocess(reason) => record.verdict("preprocess", Some(reason)),
+    }
+}
+
 /// A compilation: on a host if one can be had, else here.
 fn distribute(session: &mut Session<'_>, compile: Compile) -> i32 {
     session.announce(compile.source());
     log_info!("compile from {} to {}", compile.source().display(), compile.output().display());
     if let Some(name) = session.settings.hidden_options {
-        log_info!("running locally: {name} changes what compilers of this machine do");
-        return compile_here(session, &compile);
+        return keep_here(session, &compile, &format!("{name} changes what compilers of this machine do"));
     }
     let commands = match RemoteCommands::for_compile(session, &compile) {
         Ok(commands) => commands,
-        Err(reason) => {
-            log_info!("running locally: {reason}");
-            return compile_here(session, &compile);
-        }
+        Err(reason) => return keep_here(session, &compile, &reason.to_string()),
     };
     let result = hosts(session).and_then(|list| {
         let job = RemoteJob { compile: &compile, commands };
@@ -119,6 +131,13 @@ fn distribute(session: &mut Session<'_>, compile: Compile) -> i32 {
         Ok(status) => status,
         Err((code, cause)) => fall_back(session, &compile, code, &cause),
     }
+}
+
+/// A command that is a compilation like others, and of which only this machine can do justice to something.
+fn keep_here(session: &mut Session<'_>, compile: &Compile, reason: &str) -> i32 {
+    log_info!("running locally: {reason}");
+    session.state.record.verdict("local", Some(&reason));
+    compile_here(session, compile)
 }
 
 /// What is the same for every host that is tried.
@@ -195,7 +214,9 @@ fn try_hosts(session: &mut Session<'_>, job: &RemoteJob<'_>, list: &HostList) ->
             return Ok(status);
         }
         let began = Instant::now();
+        session.state.record.attempt(&host.word, lease.slot());
         let result = attempt(session, job, (host, lease.slot()), &mut cargo);
+        record_attempt(session, &cargo, &result);
         // The slot stands for a compiler over there; what follows happens here.
         drop(lease);
         match result {
@@ -207,6 +228,7 @@ fn try_hosts(session: &mut Session<'_>, job: &RemoteJob<'_>, list: &HostList) ->
             }
             Err(fault @ Fault::Source { .. }) if !fault.is_final() && session.settings.fallback => {
                 log_info!("the preprocessor rejects {}; compiling it here", job.compile.source().display());
+                session.state.record.fallback(&"the preprocessor rejects the source");
                 return Ok(compile_here(session, job.compile));
             }
             Err(Fault::Source { status, diagnostics }) => {
@@ -269,6 +291,7 @@ fn attempt_files(
 ) -> Result<Reply, Fault> {
     let connection = connect(session.settings, host, opening)?;
     log_info!("exec on {}: {}", host.word, command_text(&request.argv));
+    session.state.record.sends("pump");
     session.state.set(Phase::Send, host.name(), slot);
     remote::send_files(&connection, request)?;
     let dependencies = job.compile.dependency_output(None);
@@ -315,6 +338,7 @@ fn attempt_text(
     let version = if host.compress { Version::LZO } else { Version::PLAIN };
     let argv = job.commands.with_text(source.form());
     log_info!("exec on {}: {}", host.word, command_text(argv));
+    session.state.record.sends("plain");
     session.state.set(Phase::Send, host.name(), slot);
     remote::send_plain(&connection, argv, source, SendOptions { version, cork: settings.cork })?;
     let outputs = Outputs { object: Path::new(job.compile.output()), dependencies: None };
@@ -339,8 +363,25 @@ fn receive(
     state.set(Phase::Compile, host.name(), slot);
     let reply = remote::receive(connection, version, outputs, || {
         state.set(Phase::Receive, host.name(), slot);
-    })?;
-    judge_reply(reply)
+    });
+    let (sent, received) = connection.traffic();
+    state.record.traffic(sent, received);
+    judge_reply(reply?)
+}
+
+/// What became of a host's try, for the record.
+fn record_attempt(session: &mut Session<'_>, cargo: &Cargo, result: &Result<Reply, Fault>) {
+    let record = &mut session.state.record;
+    match result {
+        Ok(reply) => {
+            record.contents(cargo.bytes(reply.version), reply.bytes);
+            record.attempt_ended("done", None);
+        }
+        Err(fault) => {
+            let (culprit, cause) = fault.summary();
+            record.attempt_ended(culprit, Some(&cause));
+        }
+    }
 }
 
 fn start_preprocessor(
@@ -389,6 +430,7 @@ fn conclude(
                 "{}: a message may be due to preprocessing; compiling here to see",
                 compile.source().display()
             );
+            session.state.record.fallback(&"a message may be due to preprocessing");
             return Ok(compile_here(session, compile));
         }
         return keep(reply, spoken)
@@ -404,6 +446,8 @@ fn conclude(
         return Ok(reply.status.shell_code());
     }
     log_info!("remote compilation of '{source}' failed, retrying locally");
+    let fallback = format!("the compiler on {} failed: {}", host.word, reply.status);
+    session.state.record.fallback(&fallback);
     let argv = session.invocation.argv.clone();
     let (here, said) = session.run_and_hear(&argv, LocalWork::Command, Diagnostics::InOnePiece);
     job_log::end(compile, "localhost", here);
@@ -445,6 +489,7 @@ fn fall_back(session: &mut Session<'_>, compile: &Compile, code: ExitCode, cause
     }
     log_info!("failed to distribute {}, running locally instead: {cause}", compile.source().display());
     session.warn_once(&format!("failed to distribute, running locally instead: {cause}"));
+    session.state.record.fallback(&cause);
     compile_here(session, compile)
 }
 

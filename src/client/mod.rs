@@ -6,6 +6,7 @@ pub mod explain;
 
 pub mod job_log;
 pub mod outcome;
+pub mod progress;
 pub mod session;
 
 pub mod commands;

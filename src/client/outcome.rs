@@ -42,6 +42,18 @@ impl Fault {
         Fault::Host(ExitCode::ConnectFailed, format!("connect: {error}"))
     }
 
+    /// Who is at fault, in a word, and what failed.
+    pub fn summary(&self) -> (&'static str, &str) {
+        match self {
+            Fault::Host(_, cause) => ("host", cause),
+            Fault::Unfit(_, cause) => ("unfit", cause),
+            Fault::NeedsText(cause) => ("unfit", cause),
+            Fault::Job(_, cause) => ("job", cause),
+            Fault::IncludeServer(cause) => ("include-server", cause),
+            Fault::Source { .. } => ("source", "the preprocessor rejects the source"),
+        }
+    }
+
     /// Whether nothing more is to be learned from compiling the source here.
     ///
     /// A missing header ends a compilation where it ends preprocessing, with the same words. After an `#error` or

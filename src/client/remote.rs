@@ -106,6 +106,8 @@ pub struct Reply {
     pub dependencies: Option<OutputFile>,
     /// The protocol version of the conversation.
     pub version: Version,
+    /// Bytes of all of that, unpacked.
+    pub bytes: u64,
 }
 
 impl Reply {
@@ -118,6 +120,7 @@ impl Reply {
             object: None,
             dependencies: None,
             version,
+            bytes: 0,
         }
     }
 }
@@ -224,6 +227,7 @@ fn send_source(
 fn watch_pace(connection: &Connection) -> impl FnMut(usize) -> io::Result<()> {
     let mut pace = Pace::new(connection.silence(), Instant::now());
     move |bytes| {
+        connection.count_sent(bytes);
         if pace.keeps_up(bytes, Instant::now()) { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
     }
 }
@@ -296,6 +300,7 @@ pub fn receive(
                 _ => Err(ConversationError::Truncated(decoder.expecting())),
             };
         }
+        connection.count_received(count);
         if let Some(on_first_byte) = on_first_byte.take() {
             on_first_byte();
         }
@@ -391,6 +396,7 @@ impl<'a> Receiver<'a> {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), ConversationError> {
+        self.reply.bytes += bytes.len() as u64;
         match self.current {
             Some(BodyKind::Stderr) => append(&mut self.reply.stderr, bytes)?,
             Some(BodyKind::Stdout) => append(&mut self.reply.stdout, bytes)?,

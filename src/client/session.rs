@@ -3,10 +3,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::client::compiler::Invocation;
 use crate::client::local::{self, Diagnostics};
+use crate::client::progress::Progress;
 use crate::client::settings::Settings;
 use crate::exit_code::ExitCode;
 use crate::hosts::backoff::Backoff;
@@ -16,6 +17,7 @@ use crate::log_warning;
 use crate::monitor::state_file::{Phase, StateFile};
 use crate::sys::child::Environment;
 use crate::sys::process;
+use crate::trace::recorder::Recorder;
 
 /// Where the system's host list may be, as distributions and local installations have it.
 const SYSTEM_HOST_FILES: [&str; 2] = ["/etc/distcc/hosts", "/usr/local/etc/distcc/hosts"];
@@ -42,14 +44,14 @@ pub struct Session<'a> {
     pub hosts: Result<HostList, String>,
     /// The slots; none without a usable lock directory.
     pub slots: Option<Slots>,
-    /// What monitors see.
-    pub state: StateFile,
+    /// What is told of it.
+    pub state: Progress,
     lock_directory: Option<PathBuf>,
 }
 
 impl<'a> Session<'a> {
     /// Reads the host list and finds the lock directory.
-    pub fn new(invocation: Invocation, settings: &'a Settings) -> Session<'a> {
+    pub fn new(invocation: Invocation, settings: &'a Settings, record: Recorder) -> Session<'a> {
         let lock_directory = settings.lock_directory();
         let slots = lock_directory.as_ref().and_then(|directory| {
             if settings.directory_is_ours {
@@ -65,7 +67,7 @@ impl<'a> Session<'a> {
             invocation,
             hosts: read_hosts(settings),
             slots,
-            state: StateFile::new(OsStr::new("")),
+            state: Progress { state: StateFile::new(OsStr::new("")), record },
             settings,
             lock_directory,
         }
@@ -78,7 +80,7 @@ impl<'a> Session<'a> {
             invocation,
             hosts: read_hosts(settings),
             slots: None,
-            state: StateFile::new(OsStr::new("")),
+            state: Progress { state: StateFile::new(OsStr::new("")), record: Recorder::new(None) },
             settings,
             lock_directory: settings.lock_directory(),
         }
@@ -86,9 +88,18 @@ impl<'a> Session<'a> {
 
     /// Lets monitors see a job for this source from now on.
     pub fn announce(&mut self, source: &OsStr) {
-        self.state = StateFile::new(source);
+        self.state.state = StateFile::new(source);
         if let Some(directory) = self.settings.state_directory() {
-            self.state.open(&directory);
+            self.state.state.open(&directory);
+        }
+    }
+
+    /// The job is over, or this process becomes another program (no status): the record gets its line. A job does not
+    /// fail for the want of it.
+    pub fn write_record(&mut self, status: Option<i32>) {
+        if let Err(error) = self.state.record.write(status) {
+            let file = self.settings.trace.as_deref().unwrap_or(Path::new(""));
+            self.warn_once(&format!("DISTCC_TRACE: write {}: {error}", file.display()));
         }
     }
 

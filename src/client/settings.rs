@@ -90,6 +90,8 @@ pub struct Settings {
     pub working_directory: Option<PathBuf>,
     /// COLUMNS: the width of the user's terminal, if it says so.
     pub columns: Option<u16>,
+    /// DISTCC_TRACE: the file in which the build is recorded.
+    pub trace: Option<PathBuf>,
     /// XDG_RUNTIME_DIR.
     pub runtime_directory: Option<PathBuf>,
     /// TERM says that a terminal shows colours.
@@ -145,6 +147,7 @@ impl Settings {
                 .ok()
                 .and_then(|columns| columns.parse().ok())
                 .filter(|width| *width > 0),
+            trace: non_empty("DISTCC_TRACE").map(PathBuf::from),
             runtime_directory: non_empty("XDG_RUNTIME_DIR").map(PathBuf::from),
             terminal_colours: env::var_os("TERM").is_some_and(|term| term != "dumb" && !term.is_empty()),
             no_colour: env::var_os("NO_COLOR").is_some(),

@@ -1,5 +1,6 @@
 //! A connection to one host: TCP, or a command such as ssh. Knows how to reach a host; not what is said there.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -32,6 +33,8 @@ pub struct Connection {
     to_host: Option<OwnedFd>,
     /// The longest either direction may stand still.
     silence: Duration,
+    /// Bytes that went there, and that came from there.
+    traffic: [Cell<u64>; 2],
     /// Ends ssh if a signal ends us.
     _ssh: Option<CleanupChild>,
 }
@@ -83,6 +86,7 @@ impl Opening {
                     from_host: stream.into(),
                     to_host: None,
                     silence: settings.io_timeout,
+                    traffic: Default::default(),
                     _ssh: None,
                 }
             }
@@ -104,6 +108,21 @@ impl Connection {
     /// Where bytes for the host go.
     pub fn output(&self) -> BorrowedFd<'_> {
         self.to_host.as_ref().unwrap_or(&self.from_host).as_fd()
+    }
+
+    /// Counts bytes that went there.
+    pub fn count_sent(&self, bytes: usize) {
+        self.traffic[0].set(self.traffic[0].get() + bytes as u64);
+    }
+
+    /// Counts bytes that came from there.
+    pub fn count_received(&self, bytes: usize) {
+        self.traffic[1].set(self.traffic[1].get() + bytes as u64);
+    }
+
+    /// How many bytes went there, and how many came.
+    pub fn traffic(&self) -> (u64, u64) {
+        (self.traffic[0].get(), self.traffic[1].get())
     }
 
     /// The longest that either may stand still (DISTCC_IO_TIMEOUT).
@@ -160,6 +179,7 @@ fn start_ssh(
         from_host: from_host.into(),
         to_host: Some(to_host.into()),
         silence: settings.io_timeout,
+        traffic: Default::default(),
         _ssh: Some(CleanupChild::new(child.pid())),
     })
 }

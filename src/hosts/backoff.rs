@@ -25,13 +25,16 @@ impl Backoff {
 
     /// Whether the host failed less than a period before `now`.
     pub fn is_backed_off(&self, host: &Host, now: SystemTime) -> bool {
-        let Ok(failure) = fs::metadata(self.path(host)).and_then(|metadata| metadata.modified()) else {
-            return false;
-        };
+        self.time_left(host, now).is_some()
+    }
+
+    /// For how long the host is left alone yet, if it is.
+    pub fn time_left(&self, host: &Host, now: SystemTime) -> Option<Duration> {
+        let failure = fs::metadata(self.path(host)).and_then(|metadata| metadata.modified()).ok()?;
         // A failure that lies ahead is a clock that was set back. Measured in both directions it counts for a
         // period at most on either side, and cannot keep a host away for as long as the clock was wrong.
         let age = now.duration_since(failure).unwrap_or_else(|ahead| ahead.duration());
-        age < self.period
+        self.period.checked_sub(age).filter(|left| !left.is_zero())
     }
 
     /// Records that the host failed just now. Without effect if the memory is switched off.

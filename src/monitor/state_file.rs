@@ -16,22 +16,22 @@ use crate::sys::{open, process};
 
 /// Length of a state file, in bytes (the layout of a 64-bit machine).
 pub const STATE_BYTES: usize = 296;
-const MAGIC: u64 = 0x4449_4800;
+pub(super) const MAGIC: u64 = 0x4449_4800;
 const NAME_BYTES: usize = 128;
-const FILE_AT: usize = 24;
-const HOST_AT: usize = FILE_AT + NAME_BYTES;
-const SLOT_AT: usize = HOST_AT + NAME_BYTES;
-const PHASE_AT: usize = SLOT_AT + 4;
+pub(super) const FILE_AT: usize = 24;
+pub(super) const HOST_AT: usize = FILE_AT + NAME_BYTES;
+pub(super) const SLOT_AT: usize = HOST_AT + NAME_BYTES;
+pub(super) const PHASE_AT: usize = SLOT_AT + 4;
 /// How the files' names begin, before the process id.
-const NAME_PREFIX: &str = "binstate_";
+pub(super) const NAME_PREFIX: &str = "binstate_";
 /// One job in so many looks for files that killed ones have left: reading the directory costs as much as the rest here.
 const SWEEP_EACH: u64 = 16;
 /// When a file counts as left if its process is not to be seen, after the last change. A process in another container,
 /// or on another machine, is not to be seen either; it is only shown no longer if one phase of it takes so long.
-const LEFT_AFTER: Duration = Duration::from_secs(600);
+pub(super) const LEFT_AFTER: Duration = Duration::from_secs(600);
 
 /// What a job is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum Phase {
     /// Just started.
@@ -50,6 +50,36 @@ pub enum Phase {
     Receive = 6,
     /// Finished.
     Done = 7,
+}
+
+impl Phase {
+    /// The phase with this number in a file; one that we do not know is taken for the longest one, as in 3.4.
+    pub fn from_number(number: i32) -> Phase {
+        match number {
+            0 => Phase::Startup,
+            1 => Phase::Blocked,
+            2 => Phase::Connect,
+            3 => Phase::Preprocess,
+            4 => Phase::Send,
+            6 => Phase::Receive,
+            7 => Phase::Done,
+            _ => Phase::Compile,
+        }
+    }
+
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Startup => "Startup",
+            Phase::Blocked => "Blocked",
+            Phase::Connect => "Connect",
+            Phase::Preprocess => "Preprocess",
+            Phase::Send => "Send",
+            Phase::Compile => "Compile",
+            Phase::Receive => "Receive",
+            Phase::Done => "Done",
+        }
+    }
 }
 
 /// The state file of this process; removed when dropped, also after a fatal signal.

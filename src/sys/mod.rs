@@ -39,3 +39,4 @@ pub mod resolve;
 
 pub mod pattern;
 pub mod syslog;
+pub mod tty;
