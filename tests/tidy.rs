@@ -60,6 +60,7 @@ const IMPURE: &[&str] =
 const HOMES: &[(&str, &[&str])] = &[
     ("argh", &["applets/"]),
     ("crc32fast", &["checksum.rs"]),
+    ("mdns_sd", &["daemon/announcer.rs", "hosts/browser.rs"]),
     ("memmap2", &["sys/mapped_file.rs"]),
     ("minilzo_rs", &["protocol/lzo/"]),
     (
@@ -74,6 +75,7 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("serde_json", &["daemon/statistics/json.rs", "doctor/report.rs"]),
+    ("simple_dns", &["hosts/name_server.rs"]),
     ("socket2", &["sys/net.rs"]),
 ];
 

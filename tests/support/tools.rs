@@ -32,6 +32,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ninja", "ninja-build"),
     ("sshd", "openssh-server"),
     ("ssh-keygen", "openssh-client"),
+    ("systemd-analyze", "systemd"),
     ("strace", "strace"),
     ("unshare", "util-linux"),
     ("xinetd", "xinetd"),
