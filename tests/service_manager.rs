@@ -111,13 +111,13 @@ fn a_loop_that_is_stuck_gives_no_sign_of_life() {
     assert!((5..=11).contains(&idle.len()), "{idle:?}");
     assert!(idle.iter().all(|message| message.contains("STATUS=0 of ")), "{idle:?}");
 
-    let busy = std::thread::scope(|scope| {
-        let client = scope.spawn(|| daemon.ask(&job("sleep 1; printf x >$out")).unwrap());
-        let busy = signs(interval * 4);
+    std::thread::scope(|scope| {
+        let script = "while [ ! -e $marks/go ]; do sleep 0.02; done; printf x >$out";
+        let client = scope.spawn(|| daemon.ask(&job(script)).unwrap());
+        while !manager.hear().contains("STATUS=1 of ") {}
+        fs::write(place.mark("go"), "").unwrap();
         assert_eq!(client.join().unwrap().object, b"x");
-        busy
     });
-    assert!(busy.iter().any(|message| message.contains("STATUS=1 of ")), "{busy:?}");
 
     daemon.guard.signal("STOP");
     signs(interval);
@@ -299,8 +299,13 @@ fn what_is_passed_and_of_no_use_keeps_the_server_from_starting() {
         ),
     ] {
         let running = activated(&place, &tool, &options).start();
-        wait_until("the socket", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-        std::thread::sleep(Duration::from_millis(300));
+        let mut client = None;
+        wait_until("the socket", || {
+            client = TcpStream::connect(("127.0.0.1", port)).ok();
+            client.is_some()
+        });
+        // The end of the connection is that of the daemon.
+        let _ = client.unwrap().read(&mut [0]);
         running.signal("TERM");
         let outcome = running.finish();
         assert!(outcome.err().contains(words), "{outcome}");
