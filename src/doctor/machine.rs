@@ -24,13 +24,17 @@ const TEMPORARY_BYTES_MIN: u64 = 64 << 20;
 /// A silence that large sources may well need, in seconds: with less, sound hosts are left alone.
 const IO_SECONDS_MIN: u64 = 60;
 
-/// All checks but those of the compilers.
-pub(super) fn checks(question: &Question<'_>, hosts: &[Host]) -> Vec<Check> {
+/// All checks but those of the compilers. `listed` is the host list, if it counts; `hosts` are those to be looked at.
+pub(super) fn checks(
+    question: &Question<'_>,
+    listed: Option<&Result<HostList, String>>,
+    hosts: &[Host],
+) -> Vec<Check> {
     let settings = question.settings;
     let version = format!("distcc {} for {TRIPLE}", env!("CARGO_PKG_VERSION"));
     let mut checks = vec![Check::good("program", version)];
-    if question.hosts.is_empty() {
-        host_list(settings, &mut checks);
+    if let Some(listed) = listed {
+        host_list(settings, listed, &mut checks);
     }
     checks.push(directory(settings));
     checks.push(temporary(settings));
@@ -41,20 +45,13 @@ pub(super) fn checks(question: &Question<'_>, hosts: &[Host]) -> Vec<Check> {
     checks
 }
 
-fn host_list(settings: &Settings, checks: &mut Vec<Check>) {
+fn host_list(settings: &Settings, listed: &Result<HostList, String>, checks: &mut Vec<Check>) {
     let files = session::host_files(settings);
     let write = files.first().map_or_else(|| "~/.distcc/hosts".into(), |file| file.display().to_string());
-    let remedy = format!("echo 'SERVER/8,lzo localhost/2' > {write}   # or export DISTCC_HOSTS");
-    let source = session::host_source(settings);
-    let list = source
-        .clone()
-        .and_then(|source| HostList::parse(&source.text, &source.name).map_err(|error| error.to_string()));
-    let (source, list) = match (source, list) {
+    let (source, list) = match (session::host_source(settings), listed) {
         (Ok(source), Ok(list)) => (source, list),
-        (_, Err(error)) | (Err(error), _) => {
-            checks.push(Check::bad("hosts", error).mended_by(remedy));
-            return;
-        }
+        (Err(error), _) => return checks.push(no_list(&error, &write)),
+        (_, Err(error)) => return checks.push(no_list(error, &write)),
     };
     let hidden = files.iter().filter(|file| file.exists() && file.display().to_string() != source.name);
     let hidden: Vec<String> = hidden.map(|file| file.display().to_string()).collect();
@@ -71,6 +68,11 @@ fn host_list(settings: &Settings, checks: &mut Vec<Check>) {
         let words = format!("{}: the same host again; both words share their slots", host.word);
         checks.push(Check::warning("hosts", words).mended_by(format!("name it once in {}", source.name)));
     }
+}
+
+fn no_list(error: &str, file: &str) -> Check {
+    let remedy = format!("echo 'SERVER/8,lzo localhost/2' > {file}   # or export DISTCC_HOSTS");
+    Check::bad("hosts", error).mended_by(remedy)
 }
 
 /// Where slots and the memory of failures are.

@@ -39,12 +39,18 @@ pub struct Question<'a> {
 /// Looks at everything.
 pub fn examine(question: &Question<'_>) -> Findings {
     let settings = question.settings;
-    let (hosts, mut unreadable) = hosts_of(question);
-    let mut machine = machine::checks(question, &hosts);
+    // What is wrong with the list is a matter of this machine; it does not matter if hosts are named.
+    let listed = question.hosts.is_empty().then(|| session::read_hosts(settings));
+    let (hosts, mut unreadable) = match &listed {
+        Some(list) => (list.as_ref().map_or_else(|_| Vec::new(), |list| list.hosts.clone()), Vec::new()),
+        None => named_hosts(question.hosts),
+    };
+    let mut machine = machine::checks(question, listed.as_ref(), &hosts);
     let (specimens, of_compilers) = Specimens::make(settings, &hosts);
     machine.extend(of_compilers);
-    // A list that cannot be read has been spoken of.
-    if !hosts.is_empty() && hosts.iter().all(|host| host.transport == Transport::Local) {
+    // What cannot be read has been spoken of.
+    let is_read = !matches!(listed, Some(Err(_))) && unreadable.is_empty();
+    if is_read && hosts.iter().all(|host| host.transport == Transport::Local) {
         let words = "no server is named: all work stays on this machine";
         machine.push(Check::bad("hosts", words).mended_by("export DISTCC_HOSTS='localhost/2 SERVER/8,lzo'"));
     }
@@ -53,18 +59,11 @@ pub fn examine(question: &Question<'_>) -> Findings {
     Findings { machine, hosts: found }
 }
 
-/// The hosts to look at, and what is to be said of words that are none.
-fn hosts_of(question: &Question<'_>) -> (Vec<Host>, Vec<HostFindings>) {
-    if question.hosts.is_empty() {
-        // What is wrong with the list is a matter of this machine.
-        return (
-            session::read_hosts(question.settings).map_or_else(|_| Vec::new(), |list| list.hosts),
-            Vec::new(),
-        );
-    }
+/// The hosts that words stand for, and what is to be said of words that are none.
+fn named_hosts(words: &[String]) -> (Vec<Host>, Vec<HostFindings>) {
     let mut hosts: Vec<Host> = Vec::new();
     let mut unreadable = Vec::new();
-    for word in question.hosts {
+    for word in words {
         match spec::parse_word(word) {
             Ok(host) => hosts.push(host),
             Err(error) => {
