@@ -188,7 +188,8 @@ impl Connection {
                 Next::Wait
             }
             (State::Compiling { running, cut_short, .. }, Event::Exited(status)) => {
-                self.exited(*running, status, cut_short, context.now)
+                self.summary.ended = Some(context.now);
+                self.exited(*running, status, cut_short)
             }
             (State::Compiling { running, vigil, cut_short: None, excess }, event) => {
                 self.interrupted(running, vigil, excess, event, context)
@@ -345,15 +346,8 @@ impl Connection {
     }
 
     /// The compiler ended.
-    fn exited(
-        &mut self,
-        mut running: RunningJob,
-        status: WaitStatus,
-        cut_short: Option<Cut>,
-        now: Instant,
-    ) -> Next {
+    fn exited(&mut self, mut running: RunningJob, status: WaitStatus, cut_short: Option<Cut>) -> Next {
         self.summary.status = Some(status);
-        self.summary.ended = Some(now);
         let name = running.command().compiler_name();
         match status.code() {
             Some(0) => log_info!("{name} {} on localhost completed ok", self.summary.source),
