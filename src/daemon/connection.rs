@@ -174,6 +174,10 @@ impl Connection {
                 Next::Stage(Work::Launch(job))
             }
             (State::Waiting(_), Event::NoSlot(refusal)) => self.refuse(refusal, false, context),
+            (State::Waiting(_), Event::TimeOut) => {
+                let text = self.transfer.overrun("a compile slot", context.now);
+                self.refuse(Refusal::new(ExitCode::Busy, text), false, context)
+            }
             (State::Launching { cut_short, excess }, Event::Staged(Staged::Launched(result))) => {
                 self.launched(*result, cut_short, excess, context)
             }
@@ -188,8 +192,7 @@ impl Connection {
                 Next::Wait
             }
             (State::Compiling { running, cut_short, .. }, Event::Exited(status)) => {
-                self.summary.ended = Some(context.now);
-                self.exited(*running, status, cut_short)
+                self.exited(*running, status, cut_short, context.now)
             }
             (State::Compiling { running, vigil, cut_short: None, excess }, event) => {
                 self.interrupted(running, vigil, excess, event, context)
@@ -285,6 +288,7 @@ impl Connection {
         match job {
             Ok(job) => {
                 self.state = State::Waiting(job);
+                self.transfer = Transfer::begin(Phase::Turn, context.limits.silence, context.now);
                 Next::Queue
             }
             Err(refusal) => self.refuse(refusal, false, context),
@@ -346,23 +350,21 @@ impl Connection {
     }
 
     /// The compiler ended.
-    fn exited(&mut self, mut running: RunningJob, status: WaitStatus, cut_short: Option<Cut>) -> Next {
-        self.summary.status = Some(status);
-        let name = running.command().compiler_name();
-        match status.code() {
-            Some(0) => log_info!("{name} {} on localhost completed ok", self.summary.source),
-            Some(1) => log_info!("{name} {} on localhost failed", self.summary.source),
-            _ => log_info!("{name} {} on localhost failed with {status}", self.summary.source),
-        }
+    fn exited(
+        &mut self,
+        mut running: RunningJob,
+        status: WaitStatus,
+        cut_short: Option<Cut>,
+        now: Instant,
+    ) -> Next {
+        self.summary.note_end(status, now);
         if let Some(Cut::Overrun(overrun)) = &cut_short {
             let _ = running.add_diagnostic(&format!("distccd: {}\n", overrun.reason));
         }
         let (output, remains) = running.collect();
         self.remains = Some(remains);
         let status = match &cut_short {
-            Some(Cut::Disconnected) => {
-                return self.gone();
-            }
+            Some(Cut::Disconnected) => return self.gone(),
             Some(Cut::Overrun(overrun)) => WaitStatus::exited(overrun.code as u8),
             None => status,
         };
@@ -441,14 +443,7 @@ impl Connection {
     fn refuse(&mut self, refusal: Refusal, then_drain: bool, context: &mut Context<'_>) -> Next {
         log_warning!("refused {}: {refusal}", self.peer);
         if self.summary.outcome.is_none() {
-            let result = match refusal.code {
-                ExitCode::DistccFailed | ExitCode::ProtocolError | ExitCode::BadArguments => {
-                    Outcome::BadRequest
-                }
-                ExitCode::Busy => Outcome::Overload,
-                _ => Outcome::Other,
-            };
-            self.summarise(result, refusal.code.number());
+            self.summarise(Outcome::of_refusal(refusal.code), refusal.code.number());
             self.summary.refusal = Some(refusal.clone());
         }
         let reply = Reply::refusal(self.version, &refusal, context.compressor);
@@ -499,11 +494,12 @@ impl Connection {
         self.summary.code = code;
     }
 
-    /// When this connection must be looked at even if nothing happens; never, while it waits for its compiler.
+    /// When this connection must be looked at even if nothing happens; never, while a thread has its job.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Authenticating(_)
             | State::Receiving { .. }
+            | State::Waiting(_)
             | State::Replying { .. }
             | State::Draining { .. } => Some(self.transfer.deadline()),
             State::Compiling { cut_short: None, vigil, .. } => Some(vigil.look_at()),
