@@ -6,6 +6,8 @@
 
 pub mod applets;
 
+pub mod doctor;
+
 pub mod client;
 pub mod daemon;
 pub mod include_server;

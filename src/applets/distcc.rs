@@ -1,37 +1,38 @@
 //! `distcc`, and the compilers it stands in for: the three ways to call it (manual, "Installing distcc").
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
 use crate::applets::{basename, principal_text};
-use crate::client::commands::PumpCommand;
 use crate::client::compiler::Invocation;
-use crate::client::file_set::Category;
-use crate::client::pump::{self, WorkingDirectory};
-use crate::client::settings::{CompilerPaths, LogSettings, Settings};
+use crate::client::settings::{LogSettings, Settings};
 use crate::client::{TRIPLE, job, local, session};
-use crate::compiler_args::{self, Compile, Verdict};
+use crate::compiler_args;
 use crate::exit_code::ExitCode;
-use crate::include_scan::{IncludeVariables, Query, Scanner};
 use crate::log::{self, Level, Sink};
 use crate::sys::{gssapi, process};
 use crate::{log_error, log_warning};
+
+mod doctor;
+mod files;
 
 const HELP: &str = "\
 Usage:
    distcc COMPILER [compile options] -o OBJECT -c SOURCE
    distcc [compile options] -o OBJECT -c SOURCE    (runs cc)
    COMPILER [...]                     (a link to distcc by that name)
+   distcc --explain COMPILER [compile options] -c SOURCE
+   distcc --doctor [--json] [HOST...]
    distcc --scan-includes COMPILER [compile options] -c SOURCE
    distcc --help | --version | --show-hosts | -j
 
    --show-principal  the service that hosts with ,auth must be
    --show-hosts   the host list that would be used, one host a line
    -j             how many jobs those hosts take at once, for make -j
+   --explain      where the command would run and why; runs nothing
+   --doctor       whether the hosts and this machine can do their work, and
+                  what mends it if not; --json for programs
    --scan-includes  the files a pump-mode job for the command would send
 
 Environment (see man distcc for the rest):
@@ -93,15 +94,21 @@ fn explicit(argv: &[OsString], settings: &Settings) -> Result<Invocation, i32> {
         }
         Some("--show-hosts") => return Err(show_hosts(settings)),
         Some("-j") => return Err(show_slots(settings)),
-        Some("--scan-includes") => return Err(scan_includes(&argv[2..], settings)),
+        Some("--scan-includes") => return Err(files::scan_includes(&argv[2..], settings)),
+        Some("--doctor") => return Err(doctor::run(&argv[2..], settings)),
+        Some("--explain") => {
+            return Err(files::explain(Invocation::explicit(compiler_first(&argv[2..]), settings), settings));
+        }
         Some("--show-principal") => return Err(show_principal(settings)),
         _ => {}
     }
-    let mut command = argv[1..].to_vec();
-    if compiler_args::is_implicit_compiler_call(first) {
-        command.insert(0, "cc".into());
-    }
-    Ok(Invocation::explicit(command, settings))
+    Ok(Invocation::explicit(compiler_first(&argv[1..]), settings))
+}
+
+/// A command with the compiler that is meant if none is named.
+fn compiler_first(words: &[OsString]) -> Vec<OsString> {
+    let implicit = words.first().is_some_and(|first| compiler_args::is_implicit_compiler_call(first));
+    implicit.then(|| "cc".into()).into_iter().chain(words.iter().cloned()).collect()
 }
 
 fn version() -> String {
@@ -136,88 +143,6 @@ fn show_slots(settings: &Settings) -> i32 {
         Err(error) => log_warning!("{error}"),
     }
     0
-}
-
-/// Prints what a pump-mode job for the command would send, one entry a line (manual, "--scan-includes").
-fn scan_includes(command: &[OsString], settings: &Settings) -> i32 {
-    let failed = ExitCode::DistccFailed.number();
-    let command = compiler_args::expand(command, &mut |file| fs::read(Path::new(file)).ok());
-    let compile = match compiler_args::scan(&command) {
-        Ok(Verdict::Distribute(compile)) => compile,
-        Ok(Verdict::Local(reason) | Verdict::Preprocess(reason)) => {
-            log_error!("--scan-includes: the command would run locally: {reason}");
-            return failed;
-        }
-        Err(error) => {
-            log_error!("--scan-includes: {error}");
-            return failed;
-        }
-    };
-    let compiler = Invocation::explicit(command.clone(), settings).find(compile.compiler());
-    let (Some(compiler), Ok(here)) = (compiler, WorkingDirectory::find(settings)) else {
-        log_error!("--scan-includes: no compiler {}, or no working directory", compile.compiler().display());
-        return failed;
-    };
-    match list_files(&compile, &compiler, &here, settings) {
-        Ok(entries) => print_entries(&entries),
-        Err(reason) => {
-            log_error!("--scan-includes: {reason}");
-            1
-        }
-    }
-}
-
-/// The entries of a job: as the include server that the environment names lists them, or as we find them ourselves.
-fn list_files(
-    compile: &Compile,
-    compiler: &Path,
-    here: &WorkingDirectory,
-    settings: &Settings,
-) -> Result<Vec<(Category, Vec<u8>)>, String> {
-    let argv = PumpCommand::for_compile(compile)?.argv;
-    let question = pump::question(here, compiler, &settings.search_path, &argv);
-    if let Some(listed) = pump::listed_files(settings, &question) {
-        let files = listed.map_err(|error| error.to_string())?;
-        return Ok(files.entries().into_iter().map(|(category, path)| (category, path.to_vec())).collect());
-    }
-    let CompilerPaths { all, c, cxx, objective_c, objective_cxx } = CompilerPaths::from_environment();
-    let variables = IncludeVariables { all, c, cxx, objective_c, objective_cxx };
-    let query = Query {
-        compile,
-        compiler,
-        directory: here.written(),
-        variables: &variables,
-        search_path: &settings.search_path,
-    };
-    let closure = Scanner::new().scan(&query).map_err(|reason| reason.to_string())?;
-    let files = closure.files.iter().map(|file| (Category::File, &file.real));
-    let links = closure.links.iter().map(|link| (Category::Symlink, &link.path));
-    let directories = closure.directories.iter().map(|path| (Category::Directory, path));
-    let system = closure.system_directories.iter().map(|path| (Category::SystemDirectory, path));
-    let all = files.chain(links).chain(directories).chain(system);
-    Ok(all.map(|(category, path)| (category, path.as_os_str().as_bytes().to_vec())).collect())
-}
-
-fn print_entries(entries: &[(Category, Vec<u8>)]) -> i32 {
-    let mut text = Vec::new();
-    for (category, path) in entries {
-        let word = match category {
-            Category::File => "FILE",
-            Category::Symlink => "SYMLINK",
-            Category::Directory => "DIRECTORY",
-            Category::SystemDirectory => "SYSTEMDIR",
-        };
-        text.extend_from_slice(format!("{word:<9} ").as_bytes());
-        text.extend_from_slice(path);
-        text.push(b'\n');
-    }
-    match io::stdout().write_all(&text) {
-        Ok(()) => 0,
-        Err(error) => {
-            log_error!("write the list of files: {error}");
-            ExitCode::IoError.number()
-        }
-    }
 }
 
 /// Warnings go to standard error, or everything from information up to DISTCC_LOG.

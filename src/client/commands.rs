@@ -68,6 +68,25 @@ impl RemoteCommands {
         Ok(commands)
     }
 
+    /// The same without asking the compiler anything: what it has not said before of this machine's processor is left
+    /// out. The second value says whether something is.
+    pub fn as_far_as_known(
+        session: &Session<'_>,
+        compile: &Compile,
+    ) -> Result<(RemoteCommands, bool), String> {
+        let family = session.invocation.family(compile.compiler());
+        let natives = compile.native_options();
+        if natives.is_empty() {
+            return Ok((RemoteCommands::new(compile, family)?, false));
+        }
+        let program = session.invocation.find(compile.compiler()).ok_or("the compiler is not on PATH")?;
+        let known = native::known(&natives, &program, session.settings.directory.as_deref());
+        let resolved = compile.with_native(known.as_deref().unwrap_or_default());
+        let mut commands = RemoteCommands::new(&resolved, family)?;
+        commands.resolved = Some(resolved);
+        Ok((commands, known.is_none()))
+    }
+
     fn new(compile: &Compile, family: Family) -> Result<RemoteCommands, String> {
         let expanded =
             compile.plain_command(family, TextForm::Expanded).map_err(|reason| reason.to_string())?;

@@ -42,7 +42,7 @@ const CONNECT_TIMEOUTS_MAX: u32 = 3;
 const ATTEMPTS_WITHOUT_BACKOFF_MAX: usize = 3;
 
 /// Why no host compiles a job, when each one's reason has been said before.
-const NO_HOST_LEFT: &str = "every host is down, failed a short time ago, or cannot do this job";
+pub(super) const NO_HOST_LEFT: &str = "every host is down, failed a short time ago, or cannot do this job";
 
 /// A failure to distribute: the code to exit with if nothing may run here instead, and the cause.
 type Failure = (ExitCode, String);
@@ -81,7 +81,10 @@ pub fn run(mut invocation: Invocation, settings: &Settings) -> i32 {
 }
 
 /// Decides about the command. Servers and captured compilers cannot see our terminal, so they are told about it.
-fn scan(invocation: &mut Invocation, settings: &Settings) -> Result<Verdict, compiler_args::ScanError> {
+pub(super) fn scan(
+    invocation: &mut Invocation,
+    settings: &Settings,
+) -> Result<Verdict, compiler_args::ScanError> {
     let verdict = compiler_args::scan(&invocation.argv)?;
     invocation.argv = compiler_args::split_wp(&invocation.argv);
     let Verdict::Distribute(compile) = &verdict else { return Ok(verdict) };

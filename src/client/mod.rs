@@ -2,6 +2,8 @@
 
 pub mod job;
 
+pub mod explain;
+
 pub mod job_log;
 pub mod outcome;
 pub mod session;

@@ -32,12 +32,10 @@ pub fn resolve(
     environment: &Environment,
     directory: Option<&Path>,
 ) -> io::Result<Vec<OsString>> {
-    let kept = directory.map(|directory| directory.join("native").join(key(options, program)));
-    if let Some(path) = &kept
-        && let Some(words) = read_words(path)
-    {
+    if let Some(words) = known(options, program, directory) {
         return Ok(words);
     }
+    let kept = directory.map(|directory| kept_in(directory, options, program));
     let with = driver_plan(options, compiler, program, environment)?;
     let without = driver_plan(&[], compiler, program, environment)?;
     let words = difference(&with, &without, family);
@@ -48,6 +46,15 @@ pub fn resolve(
         keep(&path, &words);
     }
     Ok(words)
+}
+
+/// The same, if the compiler has been asked before.
+pub fn known(options: &[&OsStr], program: &Path, directory: Option<&Path>) -> Option<Vec<OsString>> {
+    read_words(&kept_in(directory?, options, program))
+}
+
+fn kept_in(directory: &Path, options: &[&OsStr], program: &Path) -> PathBuf {
+    directory.join("native").join(key(options, program))
 }
 
 /// One file name per compiler (by path, size and time), processor and set of options.

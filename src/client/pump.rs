@@ -120,7 +120,7 @@ impl Pump {
         host.pump
             && !matches!(self.decided, Some(None))
             && !self.refused_by.contains(&host.word)
-            && !headers_differ(session.settings, host).is_some_and(|stamp| stamp.is_fresh())
+            && !had_other_headers(session.settings, host)
     }
 
     /// What to send; none if the job is to be preprocessed here, which is logged.
@@ -188,6 +188,11 @@ pub fn listed_files(settings: &Settings, question: &Question) -> Option<Result<F
     }
 }
 
+/// Whether the host had other system headers than we, a short time ago: it gets preprocessed text for a while.
+pub fn had_other_headers(settings: &Settings, host: &Host) -> bool {
+    headers_differ(settings, host).is_some_and(|stamp| stamp.is_fresh())
+}
+
 /// The mark of a host whose system headers are others than ours.
 fn headers_differ(settings: &Settings, host: &Host) -> Option<Stamp> {
     let key = name_hash::of_parts([host.word.as_bytes()]);
@@ -205,8 +210,46 @@ fn include_server(settings: &Settings) -> Option<IncludeServer> {
     }
 }
 
-/// Goes through all obstacles, those that cost nothing to find first.
-fn prepare(session: &Session<'_>, compile: &Compile, commands: &RemoteCommands) -> Result<Request, Obstacle> {
+/// A job that may go unpreprocessed, if only somebody knows which files it needs.
+#[derive(Debug)]
+pub struct Candidate {
+    /// The command.
+    pub command: PumpCommand,
+    /// Where it runs.
+    pub here: WorkingDirectory,
+    /// The compiler's file.
+    pub compiler: PathBuf,
+    server: IncludeServer,
+    question: Question,
+}
+
+impl Candidate {
+    /// Whether the include server is the user's own, which the first job that needs it starts.
+    pub fn would_start_include_server(&self) -> bool {
+        matches!(self.server, IncludeServer::InBackground(_))
+    }
+
+    /// The files, as the include server lists them. It is started if it is the user's and does not run.
+    pub fn files(&self, settings: &Settings) -> Result<FileSet, Obstacle> {
+        Ok(ask(settings, &self.server, &self.question)?)
+    }
+}
+
+impl From<AskError> for Obstacle {
+    fn from(error: AskError) -> Obstacle {
+        match error {
+            AskError::CannotTell(why) => Obstacle::CannotTell(why),
+            error => Obstacle::NoIncludeServer(error.to_string()),
+        }
+    }
+}
+
+/// Goes through all obstacles that can be found without asking anybody, those that cost nothing first.
+pub fn consider(
+    session: &Session<'_>,
+    compile: &Compile,
+    commands: &RemoteCommands,
+) -> Result<Candidate, Obstacle> {
     let settings = session.settings;
     if compile.is_preprocessed() {
         return Err(Obstacle::Preprocessed);
@@ -224,10 +267,18 @@ fn prepare(session: &Session<'_>, compile: &Compile, commands: &RemoteCommands) 
     let compiler = session.invocation.find(compile.compiler());
     let compiler = compiler.ok_or_else(|| Obstacle::Command("the compiler is not on PATH".into()))?;
     let question = question(&here, &compiler, &session.invocation.search_path, &command.argv);
-    let files = ask(settings, &server, &question).map_err(|error| match error {
-        AskError::CannotTell(why) => Obstacle::CannotTell(why),
-        error => Obstacle::NoIncludeServer(error.to_string()),
-    })?;
+    Ok(Candidate { command, here, compiler, server, question })
+}
+
+/// What to send, or what stands in the way.
+pub fn prepare(
+    session: &Session<'_>,
+    compile: &Compile,
+    commands: &RemoteCommands,
+) -> Result<Request, Obstacle> {
+    let candidate = consider(session, compile, commands)?;
+    let files = candidate.files(session.settings)?;
+    let Candidate { command, here, .. } = candidate;
     Ok(Request { own: own_entries(&here, &command), directory: here.real, argv: command.argv, files })
 }
 

@@ -10,7 +10,7 @@ use crate::client::local::{self, Diagnostics};
 use crate::client::settings::Settings;
 use crate::exit_code::ExitCode;
 use crate::hosts::backoff::Backoff;
-use crate::hosts::list::{self, HostList};
+use crate::hosts::list::{self, HostList, HostSource, Wanted};
 use crate::hosts::slots::{LocalSlot, Slots};
 use crate::log_warning;
 use crate::monitor::state_file::{Phase, StateFile};
@@ -68,6 +68,19 @@ impl<'a> Session<'a> {
             state: StateFile::new(OsStr::new("")),
             settings,
             lock_directory,
+        }
+    }
+
+    /// For a command that is looked at and not distributed: no directory is made, and there are no slots.
+    pub fn of_onlooker(invocation: Invocation, settings: &'a Settings) -> Session<'a> {
+        Session {
+            environment: invocation.environment(),
+            invocation,
+            hosts: read_hosts(settings),
+            slots: None,
+            state: StateFile::new(OsStr::new("")),
+            settings,
+            lock_directory: settings.lock_directory(),
         }
     }
 
@@ -139,13 +152,26 @@ impl<'a> Session<'a> {
 
 /// The host list that applies (manual, "Host Specifications"), shuffled if it asks for that.
 pub fn read_hosts(settings: &Settings) -> Result<HostList, String> {
-    let own = settings.directory.as_ref().map(|directory| directory.join("hosts"));
-    let system = SYSTEM_HOST_FILES.map(PathBuf::from);
-    let files: Vec<_> = own.iter().chain(&system).map(PathBuf::as_path).collect();
-    let source = list::find(settings.hosts.as_deref(), &files).map_err(|error| error.to_string())?;
-    let mut list = HostList::parse(&source.text, &source.name).map_err(|error| error.to_string())?;
+    let source = host_source(settings)?;
+    let directory = settings.directory.as_deref();
+    let mut find = |wanted: &Wanted| wanted.find(directory, &settings.search_path);
+    let found = HostList::parse_and_find(&source.text, &source.name, &mut find);
+    let mut list = found.map_err(|error| error.to_string())?;
     if list.randomize {
         list.shuffle(process::random_seed());
     }
     Ok(list)
+}
+
+/// The text of that list, and where it is from.
+pub fn host_source(settings: &Settings) -> Result<HostSource, String> {
+    let files = host_files(settings);
+    let files: Vec<_> = files.iter().map(PathBuf::as_path).collect();
+    list::find(settings.hosts.as_deref(), &files).map_err(|error| error.to_string())
+}
+
+/// The files that may hold the list, in the order in which they are looked for.
+pub fn host_files(settings: &Settings) -> Vec<PathBuf> {
+    let own = settings.directory.as_ref().map(|directory| directory.join("hosts"));
+    own.into_iter().chain(SYSTEM_HOST_FILES.map(PathBuf::from)).collect()
 }

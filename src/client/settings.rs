@@ -188,6 +188,25 @@ impl LogSettings {
     }
 }
 
+/// Variables of others, which the doctor looks at because they decide what becomes of distcc's work.
+#[derive(Clone, Debug)]
+pub struct Neighbours {
+    /// CCACHE_PREFIX: what ccache puts before a compiler's command.
+    pub ccache_prefix: Option<OsString>,
+    /// CCACHE_DISABLE is set: ccache only passes commands on.
+    pub ccache_is_off: bool,
+}
+
+impl Neighbours {
+    /// Reads the environment.
+    pub fn from_environment() -> Neighbours {
+        Neighbours {
+            ccache_prefix: non_empty("CCACHE_PREFIX"),
+            ccache_is_off: env::var_os("CCACHE_DISABLE").is_some(),
+        }
+    }
+}
+
 /// The compiler's own variables that name include directories (gcc(1), ENVIRONMENT).
 #[derive(Clone, Debug, Default)]
 pub struct CompilerPaths {

@@ -39,6 +39,16 @@ pub struct Connection {
 impl Opening {
     /// Starts connecting and returns as soon as the network is at work.
     pub fn start(host: &Host, settings: &Settings, environment: &Environment) -> io::Result<Opening> {
+        Opening::start_with(host, settings, environment, None)
+    }
+
+    /// The same; what ssh itself has to say goes to `messages` instead of our standard error.
+    pub fn start_with(
+        host: &Host,
+        settings: &Settings,
+        environment: &Environment,
+        messages: Option<BorrowedFd<'_>>,
+    ) -> io::Result<Opening> {
         match &host.transport {
             spec::Transport::Local => unreachable!("BUG: jobs for localhost need no connection"),
             spec::Transport::Tcp { name, port } => {
@@ -55,7 +65,7 @@ impl Opening {
                 if host.authenticate.is_some() {
                     argv.push("--auth".into());
                 }
-                start_ssh(&argv, settings, environment).map(Opening::Ssh)
+                start_ssh(&argv, settings, environment, messages).map(Opening::Ssh)
             }
         }
     }
@@ -123,7 +133,12 @@ fn check_ssh_name(name: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn start_ssh(argv: &[OsString], settings: &Settings, environment: &Environment) -> io::Result<Connection> {
+fn start_ssh(
+    argv: &[OsString],
+    settings: &Settings,
+    environment: &Environment,
+    messages: Option<BorrowedFd<'_>>,
+) -> io::Result<Connection> {
     let program = child::candidates(&argv[0], &settings.search_path).next().ok_or_else(|| {
         let text = format!("{} is not on PATH (see DISTCC_SSH)", argv[0].display());
         io::Error::new(io::ErrorKind::NotFound, text)
@@ -136,7 +151,7 @@ fn start_ssh(argv: &[OsString], settings: &Settings, environment: &Environment) 
         argv,
         environment,
         directory: None,
-        stdio: [Some(ssh_input.as_fd()), Some(ssh_output.as_fd()), None],
+        stdio: [Some(ssh_input.as_fd()), Some(ssh_output.as_fd()), messages],
         group: Group::Shared,
         walls: None,
     }

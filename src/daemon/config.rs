@@ -128,6 +128,8 @@ pub struct Config {
     pub nice: i32,
     /// `--oom-score-adj`.
     pub oom_score_adjustment: Option<i32>,
+    /// `--zeroconf`: the server is announced in the local network.
+    pub zeroconf: bool,
     /// `--pid-file`.
     pub pid_file: Option<PathBuf>,
     /// `--user`.

@@ -463,6 +463,7 @@ impl Connection {
             };
             log_warning!("{} does not speak distcc's protocol: {error}{hint}", self.peer);
             self.summarise(Outcome::BadRequest, error.exit_code().number());
+            self.summary.refusal = Some(Refusal::new(error.exit_code(), error.to_string()));
             return self.close();
         }
         self.refuse_and_drain(Refusal::new(error.exit_code(), format!("bad request: {error}")), context)

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::daemon::access::Access;
 use crate::daemon::allow_file::AllowFile;
 use crate::daemon::allowance::Pools;
+use crate::daemon::announcer::{self, Announcer};
 use crate::daemon::authentication::Authentication;
 use crate::daemon::compilers::Compilers;
 use crate::daemon::config::{AuthenticationConfig, Config, LogTarget, Mode, SandboxMode};
@@ -133,6 +134,8 @@ pub fn run(config: Config, passed: Passed) -> Result<Option<i32>, ExitCode> {
                 return Ok(None);
             }
             let _pid_file = config.pid_file.as_deref().map(PidFile::guard);
+            // Now, because the server itself leaves the network soon.
+            let _announcer = announcer(&config, &listeners);
             serve(&config, beginnings, listeners, visitors)
         }
     }
@@ -180,6 +183,24 @@ fn could_not(what: &'static str) -> impl Fn(io::Error) -> ExitCode {
         log_error!("{what}: {error}");
         ExitCode::DistccFailed
     }
+}
+
+/// The process that announces the server, if that is wanted and possible: a server that nobody finds is one still.
+fn announcer(config: &Config, listeners: &[TcpListener]) -> Option<Announcer> {
+    if !config.zeroconf {
+        return None;
+    }
+    let service = announcer::Service {
+        jobs: config.jobs,
+        addresses: listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect(),
+        search_path: config.environment.search_path.clone(),
+    };
+    let log = match &config.log {
+        LogTarget::Stderr => process::duplicate_descriptor(2).ok(),
+        LogTarget::File(path) => log_file::append_to(path).ok().map(OwnedFd::from),
+        LogTarget::Syslog => None,
+    };
+    Announcer::start(&service, log).map_err(|error| log_warning!("{error}")).ok()
 }
 
 /// The name of the user that root has become.

@@ -145,7 +145,15 @@ impl Judge {
         }
         let used = self.advance(bytes)?;
         self.kept.extend_from_slice(&bytes[used..]);
-        if self.complete && !self.kept.is_empty() { Err(Fault::Trailing) } else { Ok(()) }
+        if !self.complete {
+            return Ok(());
+        }
+        // Servers that refuse may wait for us to close the connection.
+        match self.failure() {
+            Some(failure) => Err(failure),
+            None if self.kept.is_empty() => Ok(()),
+            None => Err(Fault::Trailing),
+        }
     }
 
     /// Whether nothing was sent yet.
@@ -154,17 +162,20 @@ impl Judge {
     }
 
     /// The server has closed the connection: whether the job was done.
-    pub fn end(&mut self) -> Result<(), Fault> {
+    pub fn end(&self) -> Result<(), Fault> {
         if !self.anything {
             return Err(Fault::NoAnswer);
         }
         if !self.decoder.may_end_here() || !self.kept.is_empty() {
             return Err(ProtocolError::Truncated { reading: self.decoder.expecting() }.into());
         }
-        match self.status {
-            Some(status) if !status.success() => Err(Fault::Failed { status, message: self.message() }),
-            _ => Ok(()),
-        }
+        self.failure().map_or(Ok(()), Err)
+    }
+
+    /// That the job failed, if the status has come and says so.
+    fn failure(&self) -> Option<Fault> {
+        let status = self.status.filter(|status| !status.success())?;
+        Some(Fault::Failed { status, message: self.message() })
     }
 
     /// Hands bytes to the decoder; how many it used.
@@ -191,8 +202,8 @@ impl Judge {
     }
 
     /// What the server said, as one line.
-    fn message(&mut self) -> String {
-        let mut text = std::mem::take(&mut self.messages);
+    fn message(&self) -> String {
+        let mut text = self.messages.clone();
         if self.version.compresses() && !text.is_empty() {
             match lzo::decompress(&text, LIMITS.messages_bytes as usize) {
                 Ok(plain) => text = plain,
@@ -289,7 +300,7 @@ mod tests {
             (
                 1,
                 b"DONE00000001STAT00000100SERR00000000SOUT00000000DOTO00000003abc".to_vec(),
-                "more than an answer",
+                "there failed with status 1",
             ),
         ];
         for (number, reply, want) in cases {
@@ -304,6 +315,34 @@ mod tests {
     }
 
     #[test]
+    fn no_reply_breaks_a_judge() {
+        let replies: [(u32, &[u8]); 3] = [
+            (1, b"DONE00000001STAT00000000SERR00000002abSOUT00000000DOTO00000003obj"),
+            (2, b"DONE00000002STAT00000100SERR00000005\x12a\x11\0\0SOUT00000000DOTO00000000"),
+            (3, b"DONE00000003STAT00000000SERR00000000SOUT00000000DOTO00000001oDOTD00000001d"),
+        ];
+        for (number, reply) in replies {
+            for at in 0..reply.len() {
+                for flipped in [1, 2, 8, 0x20, 0x80] {
+                    let mut changed = reply.to_vec();
+                    changed[at] ^= flipped;
+                    for piece in [1, 11, 4096] {
+                        // However the reply was cut the judgment is the same, and fit for a terminal. (How much
+                        // of it is quoted may differ.)
+                        let said = judged(number, &changed, piece);
+                        let other = judged(number, &changed, 5);
+                        assert_eq!(said.is_ok(), other.is_ok(), "{}", changed.escape_ascii());
+                        if let Err(fault) = said {
+                            assert!(!fault.to_string().contains(char::is_control), "{fault:?}");
+                        }
+                    }
+                    let _ = judged(number, &changed[..at], 3);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_judge_keeps_little_of_what_it_is_sent() {
         let mut judge = Judge::new(version(1));
         judge.take(b"DONE00000001STAT00000100SERR00040000").unwrap();
@@ -312,9 +351,8 @@ mod tests {
         for _ in 0..64 {
             judge.take(&[b'b'; 4096]).unwrap();
         }
-        judge.take(b"DOTO00000000").unwrap();
+        let Err(Fault::Failed { message, .. }) = judge.take(b"DOTO00000000") else { panic!("it failed") };
         assert_eq!(judge.messages.len(), 256 << 10);
-        let Err(Fault::Failed { message, .. }) = judge.end() else { panic!("it failed") };
         assert_eq!(message.len(), QUOTE_MAX);
     }
 }

@@ -36,13 +36,13 @@ const JOB_SECONDS_DEFAULT: u64 = 3600;
 
 /// What the options ask for.
 pub(super) fn configure(mut options: Options, input: Input) -> Result<Config, ExitCode> {
-    if options.zeroconf {
-        log_warning!("--zeroconf: not built yet, ignored");
-    }
     if !options.stats && !options.stats_port.is_empty() {
         log_warning!("--stats-port: without --stats there are no statistics");
     }
     let inetd = options.inetd || (!options.daemon && !options.wizard && input != Input::Other);
+    if inetd && options.zeroconf {
+        log_warning!("--zeroconf: what inetd starts is not announced; run the server by itself for that");
+    }
     let log_level = log_level(&options);
     let sandbox = sandbox_mode(&options)?;
     let exposed = absolute_paths("--expose", &options.expose, "want a directory")?;
@@ -92,6 +92,7 @@ pub(super) fn configure(mut options: Options, input: Input) -> Result<Config, Ex
         lifetime: options.lifetime.pop().filter(|seconds| *seconds > 0),
         nice: options.nice.pop().unwrap_or(NICE_DEFAULT),
         oom_score_adjustment: options.oom_score_adj.pop(),
+        zeroconf: options.zeroconf && !inetd,
         pid_file: options.pid_file.pop().map(|path| std::path::absolute(&path).unwrap_or(path)),
         user: options.user.pop(),
         any_compiler,
