@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The version of the lines. Fields may be added under it; readers pass over those they do not know.
 pub const VERSION: u32 = 1;
 /// The longest line, in bytes with its end. What is written is cut so that it stays far below.
-pub const LINE_BYTES_MAX: usize = 32 << 10;
+pub const LINE_BYTES_MAX: usize = 40 << 10;
 /// The longest name of a file, in bytes as it is written.
 pub const PATH_BYTES_MAX: usize = 4 << 10;
 /// The longest sentence, in bytes as it is written.
