@@ -27,7 +27,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "sys",
         ],
     ),
-    ("client", &["monitor", "trace", "mail", "hosts", "compiler_args", "protocol", "exit_code", "log", "sys"]),
+    (
+        "client",
+        &["monitor", "trace", "mail", "hosts", "compiler_args", "protocol", "exit_code", "log", "sys"],
+    ),
     ("daemon", &["compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
     ("include_scan", &["compiler_args", "protocol", "checksum", "exit_code", "log", "sys"]),
     (

@@ -5,7 +5,6 @@ mod pump;
 mod support;
 
 use std::fs;
-use std::os::unix::fs::symlink;
 
 use pump::{FakeIncludeServer, Language, Says};
 use serde_json::Value;
@@ -57,10 +56,9 @@ fn a_plain_job_names_its_host_phases_and_bytes() {
             (&job["mode"], &job["status"], &job["verdict"]),
             (&"plain".into(), &0.into(), &"distribute".into())
         );
-        assert_eq!(
-            (&job["source"], &job["output"], &job["compiler"]),
-            (&"a.c".into(), &"a.o".into(), &"gcc".into())
-        );
+        assert_eq!((&job["source"], &job["output"]), (&"a.c".into(), &"a.o".into()));
+        // Its name is completed, where a compiler by the full name exists.
+        assert!(job["compiler"].as_str().unwrap().ends_with("gcc"), "{job}");
         assert_eq!((&job["host"], &job["slot"]), (&"127.0.0.1".into(), &0.into()));
         let directory = fs::canonicalize(sandbox.work("")).unwrap();
         assert_eq!(job["directory"], directory.to_str().unwrap());
@@ -135,12 +133,11 @@ fn what_runs_here_says_why() {
 fn a_compiler_by_its_own_name_and_one_for_which_we_make_way() {
     let sandbox = Sandbox::new();
     sandbox.write("a.c", "int a;\n");
-    fs::create_dir(sandbox.path("masquerade")).unwrap();
-    symlink(sandbox.path("bin/distcc"), sandbox.path("masquerade/gcc")).unwrap();
     let path = format!("{}:/usr/bin:/bin", sandbox.path("masquerade").display());
     let gcc = || sandbox.command(sandbox.path("masquerade/gcc")).args(["-c", "a.c"]).env("PATH", &path);
     let job = recorded(&sandbox, gcc().hosts("localhost"));
-    assert_eq!((&job["compiler"], &job["status"]), (&"gcc".into(), &0.into()), "{job}");
+    assert_eq!(job["status"], 0, "{job}");
+    assert!(job["compiler"].as_str().unwrap().ends_with("gcc"), "{job}");
     let job = recorded(&sandbox, gcc().hosts("localhost").env("_DISTCC_SAFEGUARD", "1"));
     assert_eq!((&job["verdict"], &job["status"]), (&"local".into(), &Value::Null), "{job}");
     assert!(job["reason"].as_str().unwrap().contains("another distcc"), "{job}");

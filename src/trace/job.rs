@@ -48,7 +48,7 @@ pub struct Job {
     /// Why it ran here although it was to be distributed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<String>,
-    /// The compiler as the command names it.
+    /// The compiler, by the name it is run by.
     #[serde(default)]
     pub compiler: String,
     /// The source, if there is one.
