@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use support::{Daemon, Outcome, Pump, Sandbox, wait_until};
 
-/// A command and what is different about its surroundings: `NAME=VALUE` words, `@` being the sandbox.
+/// A command and what is different about its surroundings: `NAME=VALUE` words, `@` being the sandbox and `HOST` the daemon.
 type Case = (&'static str, &'static str);
 
 /// With a host for plain mode, by its address and with LZO.
@@ -70,12 +70,14 @@ const PLAIN: &[Case] = &[
     ("gcc -c a.c", "DISTCC_HOSTS= DISTCC_FALLBACK=0"),
     ("gcc -c a.c", "DISTCC_HOSTS=red,down"),
     ("gcc -c a.c", "DISTCC_HOSTS=red,down DISTCC_FALLBACK=0"),
-    ("gcc -c a.c", "DISTCC_HOSTS=red,auth"),
-    ("gcc -c a.c", "DISTCC_HOSTS=red,auth DISTCC_FALLBACK=0"),
+    ("gcc -c a.c", "DISTCC_HOSTS=HOST,auth"),
+    ("gcc -c a.c", "DISTCC_HOSTS=HOST,auth DISTCC_FALLBACK=0"),
     ("gcc -c a.c", "DISTCC_HOSTS=localhost"),
     ("gcc -c a.c", "TMPDIR=/nowhere"),
     ("gcc -c a.c", "TMPDIR=/nowhere DISTCC_FALLBACK=0"),
     ("gcc -c a.c", "DISTCC_DIR=/nowhere/at/all DISTCC_FALLBACK=0"),
+    ("gcc -c a.c", "DISTCC_DIR=/nowhere/at/all"),
+    ("gcc -c a.c", "DISTCC_DIR= HOME="),
     ("gcc -c missing.c", ""),
     ("gcc -c missing.i", ""),
     ("no-such-gcc -c a.c", ""),
@@ -98,6 +100,14 @@ const PUMP: &[Case] = &[
     ("gcc -Iinc -c a.c", "INCLUDE_SERVER_PORT="),
     ("gcc -c missing.c", ""),
     ("gcc -Iinc -march=native -c a.c", ""),
+];
+
+/// With that host, and an include server that the first job starts.
+const BACKGROUND: &[Case] = &[
+    ("gcc -Iinc -MMD -c a.c", "DISTCC_PUMP=1"),
+    ("g++ -c c.cc", "DISTCC_PUMP=1"),
+    ("gcc -c missing.c", "DISTCC_PUMP=1"),
+    ("gcc -c done.i", "DISTCC_PUMP=1"),
 ];
 
 fn with_sources() -> Sandbox {
@@ -133,7 +143,11 @@ impl Stage<'_> {
         };
         let variables = variables.split(' ').filter_map(|word| word.split_once('='));
         let here = self.sandbox.path("").display().to_string();
-        variables.fold(run, |run, (name, value)| run.env(name, value.replace('@', &here))).run()
+        variables
+            .fold(run, |run, (name, value)| {
+                run.env(name, value.replace('@', &here).replace("HOST", self.hosts))
+            })
+            .run()
     }
 }
 
@@ -281,5 +295,14 @@ fn pump_jobs_go_where_they_are_said_to_go() {
     let pump = Pump::start(&sandbox, &host);
     check(PUMP, &sandbox, &daemon, Some(&pump), &[host]);
     pump.stop(&sandbox);
+    sandbox.finish([daemon]);
+}
+
+#[test]
+fn pump_jobs_without_pump_go_where_they_are_said_to_go() {
+    let sandbox = with_sources();
+    let daemon = sandbox.daemon().start();
+    check(BACKGROUND, &sandbox, &daemon, None, &[format!("{},lzo,cpp", daemon.host())]);
+    sandbox.end_background_server();
     sandbox.finish([daemon]);
 }

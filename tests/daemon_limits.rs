@@ -20,6 +20,8 @@ use support::{Sandbox, wait_until};
 const HELLO: [&str; 5] = ["cc", "-c", "hello.c", "-o", "hello.o"];
 /// The number with which a server sends clients elsewhere.
 const BUSY: u32 = 114;
+/// The one with which it says that a job is too much for it.
+const OUT_OF_MEMORY: u32 = 105;
 
 /// A connection from an address of our choice: all of 127.0.0.0/8 is ours.
 fn connect_from(from: u8, to: SocketAddr) -> TcpStream {
@@ -219,6 +221,24 @@ impl Drop for SmallDisk<'_> {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(self.0).status();
     }
+}
+
+#[test]
+fn an_administrator_says_what_jobs_may_have_of_the_servers_memory() {
+    let place = Place::new();
+    let daemon = start(&place, &["--buffers=1", "--trees=1"]);
+    let words: Vec<String> = (0..8).map(|number| format!("-DW{number}={}", "x".repeat(100_000))).collect();
+    let argv: Vec<&str> = HELLO.into_iter().chain(words.iter().map(String::as_str)).collect();
+    let large = PumpRequest::new("/p", &HELLO).file("/p/hello.c", "").file("/p/large.h", vec![b' '; 2 << 20]);
+    for (request, words) in [
+        (request(1, &argv, b"int x;"), "one job may take at most 512 KiB (distccd --buffers)"),
+        (large.bytes(), "one job may take at most 512 KiB (distccd --trees)"),
+    ] {
+        let reply = ask_from(1, &daemon, &request);
+        assert!(reply.refusal() == Some(OUT_OF_MEMORY) && reply.stderr.contains(words), "{words}: {reply:?}");
+    }
+    assert_served(1, &daemon);
+    place.finish(daemon);
 }
 
 #[test]

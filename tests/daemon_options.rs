@@ -112,7 +112,7 @@ fn every_option_is_taken_in_every_form() {
             "--job-lifetime=9223372036854775807",
             "--sysroot=/usr",
             "--stats",
-            "--stats-port=3634",
+            "--stats-port=0",
             "--zeroconf",
         ],
         vec!["--make-me-a-botnet", "--enable-tcp-insecure", "stray", "words"],

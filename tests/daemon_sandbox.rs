@@ -282,6 +282,26 @@ fn what_is_exposed_can_be_read_and_not_written() {
     }
 }
 
+/// As each installation of a package does with /etc/ld.so.cache.
+#[test]
+fn a_file_that_is_replaced_is_read_as_it_is() {
+    let place = Place::new();
+    let elsewhere = Elsewhere::new("replaced");
+    let file = elsewhere.0.join("cache");
+    for namespaces in WAYS {
+        fs::write(&file, "old").unwrap();
+        let daemon = start(&place, namespaces, &[&format!("--expose={}", file.display())]);
+        for content in ["old", "new"] {
+            fs::write(elsewhere.0.join("next"), content).unwrap();
+            fs::rename(elsewhere.0.join("next"), &file).unwrap();
+            let reply = daemon.ask(&job(&format!("cat {} >$out", file.display()))).unwrap();
+            assert_eq!(object(&reply), content, "namespaces {namespaces}");
+        }
+        daemon.assert_unharmed();
+        drop(daemon);
+    }
+}
+
 #[test]
 fn with_the_daemon_killed_nothing_goes_on() {
     let place = Place::new();

@@ -19,7 +19,6 @@
 //! |---|---|
 //! | distcc-ng 004: a null pointer in the statistics of a daemon that has compiled nothing yet | statistics page |
 //! | 3.4: the statistics name the file that took longest to whoever asks | statistics page |
-//! | distcc-ng 145, 226: a host name that overflows a buffer, or is a format | lsdistcc |
 
 #[path = "support/raw.rs"]
 mod raw;

@@ -128,6 +128,28 @@ fn the_reason_is_told_where_asked_for() {
     sandbox.finish([our_daemon, their_daemon, other]);
 }
 
+/// distcc-ng's findings 145 and 226 are a name that overflows a buffer and one that is a format.
+#[test]
+fn names_are_names() {
+    let sandbox = Sandbox::new();
+    let port = free_port();
+    let long = "x".repeat(100_000);
+    for name in
+        [&long, "%s%n%s%n", "%n%d%s%s%s", "%x", "\u{1b}]0;x\u{7}", "a\nb", "", "-x", "h ost", "..", "[", "]["]
+    {
+        let run = ours(&sandbox, port, "-v -v -x 127.0.0.1").args([name]).run();
+        assert_eq!((run.code(), run.out()), (0, format!("127.0.0.1:{port},down\n")), "{}", run.err());
+        assert!(run.err().lines().all(|line| line.starts_with("lsdistcc[")), "{run}");
+        assert!(!run.err().contains('\u{1b}'), "{run}");
+        let run = ours(&sandbox, port, "-x -t5").args([name]).run();
+        assert!(run.out().is_empty() || run.out().starts_with("Usage"), "{}", run.err());
+        assert_eq!(run.code(), 1, "{}", run.err());
+    }
+    let run = ours(&sandbox, port, "-c0 -l localhost").run();
+    assert_eq!((run.code(), run.out()), (0, format!("localhost:{port} 0\n")), "{run}");
+    sandbox.finish([]);
+}
+
 #[test]
 fn ipv6_works_like_ipv4() {
     let sandbox = Sandbox::new();
@@ -149,7 +171,7 @@ fn ipv6_works_like_ipv4() {
 }
 
 /// Servers that do something with each connection: the address of each, and a port that is the same for all.
-fn serve(behaviours: &[fn(TcpStream)]) -> (u16, Vec<String>) {
+fn serve(behaviours: &[Behaviour]) -> (u16, Vec<String>) {
     'port: loop {
         let port = free_port();
         let mut listeners = Vec::new();
@@ -191,12 +213,15 @@ fn read_request(stream: &mut TcpStream) {
     }
 }
 
+/// What a server does with a connection.
+type Behaviour = fn(TcpStream);
+
 const DONE: &[u8] = b"DONE00000001STAT00000000SERR00000000SOUT00000000DOTO00000003obj";
 
 #[test]
 fn servers_that_are_none() {
     let sandbox = Sandbox::new();
-    let cases: [(fn(TcpStream), &str); 15] = [
+    let cases: [(Behaviour, &str); 15] = [
         (
             |mut stream| {
                 read_request(&mut stream);
@@ -294,8 +319,8 @@ fn servers_that_are_none() {
 #[test]
 fn the_time_for_everything_ends_it_silently_with_success() {
     let sandbox = Sandbox::new();
-    let silent: fn(TcpStream) = |stream| drop((stream, thread::sleep(Duration::from_secs(8))));
-    let prompt: fn(TcpStream) = |mut stream| {
+    let silent: Behaviour = |stream| drop((stream, thread::sleep(Duration::from_secs(8))));
+    let prompt: Behaviour = |mut stream| {
         read_request(&mut stream);
         let _ = stream.write_all(DONE);
     };
@@ -315,13 +340,16 @@ fn the_time_for_everything_ends_it_silently_with_success() {
 #[test]
 fn lines_come_when_they_are_known() {
     let sandbox = Sandbox::new();
-    let silent: fn(TcpStream) = |stream| drop((stream, thread::sleep(Duration::from_secs(60))));
+    let silent: Behaviour = |stream| drop((stream, thread::sleep(Duration::from_secs(60))));
     let (port, addresses) = serve(&[|stream| drop(stream), silent, silent]);
     let script = "\"$0\" \"$@\" | { read -r first; echo \"$first\"; }";
     let lister = sandbox.path("bin/lsdistcc");
     let words = [script, lister.to_str().unwrap(), &format!("-r{port}"), "-x", "-t0", "-k3000", "-pgcc"];
     let run = sandbox.command("/bin/sh").arg_list("-c", &words).args(&addresses).run();
     assert_eq!(run.out(), format!("127.0.3.1:{port},down\n"), "{run}");
+    let full = format!("\"$0\" -r{port} -x 127.0.3.1 >/dev/full");
+    let run = sandbox.command("/bin/sh").arg_list("-c", &[&full, words[1]]).run();
+    assert!(run.code() == 1 && run.err().contains("write standard output: No space left"), "{run}");
     let started = sandbox.command("/bin/sh").arg_list("-c", &["exec \"$0\" \"$@\" > out", words[1]]);
     let mut running = started.args(&words[2..5]).args(["-k60000", "-pgcc"]).args(&addresses).start();
     wait_until("the first line", || {
@@ -357,11 +385,24 @@ fn pump_uses_the_servers_that_are_found() {
         // pump's own 150 ms to connect come first, and the last one counts.
         .env("LSDISTCC_ARGS", format!("-r{} -c2000 -k9000 -pgcc -P1", daemon.port()))
         .env("DISTCC_FALLBACK", "0")
+        .within(Duration::from_secs(40))
         .run();
     assert_eq!(run.code(), 0, "{run}");
     assert!(run.out().contains("__________Found 1 available distcc servers\n"), "{run}");
     assert!(run.out().contains(&format!("--randomize 127.0.0.1:{},cpp,lzo\n", daemon.port())), "{run}");
     // The test job and the build's.
     daemon.wait_for_jobs(2);
+    // Whatever else is printed of a server, the list names it.
+    let run = sandbox
+        .applet("pump")
+        .args(["sh", "-c", "distcc --show-hosts; distcc gcc -c a.c -o b.o"])
+        .env("DISTCC_POTENTIAL_HOSTS", "127.0.0.1 127.0.0.9")
+        .env("LSDISTCC_ARGS", format!("-r{} -c2000 -P3 -l -x", daemon.port()))
+        .env("DISTCC_FALLBACK", "0")
+        .within(Duration::from_secs(40))
+        .run();
+    assert_eq!(run.code(), 0, "{run}");
+    assert!(run.out().contains(&format!("\n127.0.0.1:{},lzo,cpp,cpp,lzo\n", daemon.port())), "{run}");
+    daemon.wait_for_jobs(3);
     sandbox.finish([daemon]);
 }

@@ -60,6 +60,7 @@ const IMPURE: &[&str] =
 const HOMES: &[(&str, &[&str])] = &[
     ("argh", &["applets/"]),
     ("crc32fast", &["checksum.rs"]),
+    ("mdns_sd", &["daemon/announcer.rs", "hosts/browser.rs"]),
     ("memmap2", &["sys/mapped_file.rs"]),
     ("minilzo_rs", &["protocol/lzo/"]),
     (
@@ -74,6 +75,7 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("serde_json", &["daemon/statistics/json.rs", "doctor/report.rs"]),
+    ("simple_dns", &["hosts/name_server.rs"]),
     ("socket2", &["sys/net.rs"]),
 ];
 
@@ -87,11 +89,13 @@ const NAMELESS: &[&str] = &["util", "utils", "helper", "helpers", "common", "mis
 const DAEMON_OPTIONS: &str = "applets/distccd/options.rs";
 const DAEMON_ENVIRONMENT: &str = "applets/distccd/configuration.rs";
 const INCLUDE_SERVER_OPTIONS: &str = "applets/include_server.rs";
+const LISTER_OPTIONS: &str = "applets/lsdistcc.rs";
 /// The places that read the environment, one for each program, and the pages that describe what is read.
 const ENVIRONMENTS: &[(&str, &str)] = &[
     ("man/distcc.1", "client/settings.rs"),
     ("man/distccd.1", DAEMON_ENVIRONMENT),
     ("man/include_server.1", INCLUDE_SERVER_OPTIONS),
+    ("man/lsdistcc.1", LISTER_OPTIONS),
     ("man/pump.1", "pump/settings.rs"),
 ];
 /// The place that hands the environment on.
@@ -322,7 +326,7 @@ fn entries(page: &str, section: &str) -> Vec<(String, String)> {
             (heading.replace("\\-", "-"), text.to_owned())
         })
         .collect();
-    assert!(entries.len() > 2, "{page}, {section}: {} entries", entries.len());
+    assert!(entries.len() > 1, "{page}, {section}: {} entries", entries.len());
     entries
 }
 
@@ -403,6 +407,26 @@ fn the_manual_of_the_include_server_has_its_options_and_no_others() {
     let entries = entries("man/include_server.1", "OPTIONS");
     let described: BTreeSet<String> = entries.iter().flat_map(|(heading, _)| options_in(heading)).collect();
     assert_eq!(described, options_in_table(), "manual on the left, source on the right");
+}
+
+#[test]
+fn the_manual_of_lsdistcc_has_its_options_and_no_others() {
+    // A row of the table begins with the letter; the value is joined to it.
+    let text = read(&format!("src/{LISTER_OPTIONS}"));
+    let table = text.split("const OPTIONS: ").nth(1).unwrap().split("\n];").next().unwrap();
+    let rows = table.lines().filter_map(|line| line.trim().strip_prefix("('"));
+    let mut declared: BTreeSet<String> = rows.map(|row| format!("-{}", &row[..1])).collect();
+    declared.insert("--help".to_owned());
+    let entries = entries("man/lsdistcc.1", "OPTIONS");
+    let described: BTreeSet<String> = entries.iter().flat_map(|(heading, _)| options_in(heading)).collect();
+    assert_eq!(described, declared, "manual on the left, source on the right");
+
+    let help = Command::new(env!("CARGO_BIN_EXE_distcc")).arg0("lsdistcc").arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let lines = help.lines().filter_map(|line| line.strip_prefix("  -"));
+    let shown: BTreeSet<String> = lines.map(|line| format!("-{}", &line[..1])).collect();
+    declared.remove("--help");
+    assert_eq!(shown, declared, "{help}");
 }
 
 /// The names of variables among the string literals of a file that reads the environment.

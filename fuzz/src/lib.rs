@@ -10,6 +10,7 @@ pub mod commands;
 pub mod compression;
 pub mod lists;
 pub mod results;
+pub mod visits;
 pub mod wire;
 pub mod words;
 
@@ -30,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     ("gathered", results::gathered),
     ("handshake", wire::handshake),
     ("host_list", lists::host_list),
+    ("http_request", visits::http_request),
     ("include_query", wire::include_query),
     ("messages", results::messages),
     ("request", wire::request),

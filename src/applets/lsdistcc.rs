@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
@@ -28,26 +28,25 @@ const OWN_NAME_TIME_MAX: Duration = Duration::from_secs(5);
 /// Where the kernel says what this machine is called.
 const OWN_NAME_FILE: &str = "/proc/sys/kernel/hostname";
 
-/// An option: its letter, what its value is called (empty if it has none), its default in words, and its line of the
-/// help.
-type Row = (char, &'static str, &'static str, &'static str);
+/// An option: its letter, what its value is called (empty if it has none), and its line of the help.
+type Row = (char, &'static str, &'static str);
 
 const OPTIONS: &[Row] = &[
-    ('l', "", "", "print each host's latency in milliseconds"),
-    ('n', "", "", "print addresses instead of names"),
-    ('x', "", "", "print hosts that are down, too, with ,down"),
-    ('v', "", "", "say on standard error why a host is down; twice: each step"),
-    ('d', "", "", "append this machine's domain to the names"),
-    ('t', "SECONDS", "7", "the time for everything (0: no limit)"),
-    ('h', "MS", "500", "ask again for a name that was not answered for so long"),
-    ('c', "MS", "900", "the time to connect (0: believe every name that resolves)"),
-    ('k', "MS", "1500", "the time for the test job (0: connecting is enough)"),
-    ('m', "BITS", "0", "stop at an address that differs from the first in these bits"),
-    ('o', "COUNT", "1", "names of a series asked for at a time, beside one"),
-    ('g', "COUNT", "0", "names of a series that may be missing before it ends"),
-    ('r', "PORT", "3632", "the port of the servers"),
-    ('P', "VERSION", "1", "the protocol version: 1, 2 (,lzo) or 3 (,lzo,cpp)"),
-    ('p', "COMPILER", "none", "let each host do a test job with this compiler"),
+    ('p', "compiler", "let each host do a test job with this compiler [none]"),
+    ('P', "version", "the protocol version: 1, 2 (,lzo) or 3 (,lzo,cpp) [1]"),
+    ('r', "port", "the port of the servers [3632]"),
+    ('n', "", "print addresses instead of names"),
+    ('l', "", "print each host's latency in milliseconds"),
+    ('x', "", "print hosts that are down, too, with ,down"),
+    ('v', "", "say on standard error why a host is down; twice: each step"),
+    ('d', "", "append this machine's domain to the names"),
+    ('t', "seconds", "the time for everything (0: no limit) [7]"),
+    ('c', "ms", "the time to connect (0: believe every name that resolves) [900]"),
+    ('k', "ms", "the time for the test job (0: connecting is enough) [1500]"),
+    ('h', "ms", "ask again for a name that was not answered for so long [500]"),
+    ('o', "count", "names of a series asked for at a time, beside one [1]"),
+    ('g', "count", "names of a series that may be missing before it ends [0]"),
+    ('m', "bits", "stop at an address that differs from the first in these bits [0]"),
 ];
 
 /// Runs lsdistcc.
@@ -77,17 +76,26 @@ pub fn run(argv: &[OsString]) -> i32 {
             return FAILED;
         }
     };
-    let mut output = std::io::stdout();
+    let mut output = io::stdout();
+    let mut unwritten = None;
     let mut report = |finding: Finding<'_>| {
         let Some(line) = options.line(&finding) else { return ControlFlow::Continue(()) };
         // Whoever reads this may start with the first server while others are still asked; and if nobody reads it any
         // more there is nothing left to do.
         match output.write_all(line.as_bytes()).and_then(|()| output.flush()) {
             Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
+            Err(error) => {
+                unwritten = Some(error);
+                ControlFlow::Break(())
+            }
         }
     };
-    match survey::run(plan, &mut report) {
+    let outcome = survey::run(plan, &mut report);
+    if let Some(error) = unwritten.filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+        log_error!("write standard output: {error}");
+        return FAILED;
+    }
+    match outcome {
         // That a name resolves is all that 3.4's status says, and when time is over it is content.
         Ok(summary) if summary.resolved > 0 || summary.expired => 0,
         Ok(_) => FAILED,
@@ -104,9 +112,8 @@ fn help() -> String {
          Prints which distcc servers can be used: the given hosts, or names made of FORMAT,\n\
          in which %d is a number from 1 (default: distcc%d).\n\nOptions; a value is joined to its letter:\n",
     );
-    for (letter, value, default, line) in OPTIONS {
-        let default = if default.is_empty() { String::new() } else { format!(" [{default}]") };
-        text.push_str(&format!("  {:<12} {line}{default}\n", format!("-{letter}{value}")));
+    for (letter, value, line) in OPTIONS {
+        text.push_str(&format!("  {:<12} {line}\n", format!("-{letter}{}", value.to_uppercase())));
     }
     text.push_str(
         "\nExamples:\n  lsdistcc -pgcc -P3\n  DISTCC_HOSTS=\"$(lsdistcc build1 build2 build3)\" make -j20",

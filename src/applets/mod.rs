@@ -22,6 +22,7 @@ mod pump;
 mod standard_input;
 mod unbuilt;
 mod update_distcc_symlinks;
+mod zeroconf;
 
 /// A program: its arguments, its own name first, to its exit status.
 type Applet = fn(&[OsString]) -> i32;
@@ -36,6 +37,8 @@ const APPLETS: &[(&str, Applet)] = &[
     ("distcc-pump", pump::run),
     ("include_server", include_server::run),
     ("distccmon-text", unbuilt::run),
+    (crate::daemon::announcer::PROGRAM, zeroconf::announce),
+    (crate::hosts::zeroconf::PROGRAM, zeroconf::browse),
     ("update-distcc-symlinks", update_distcc_symlinks::run),
 ];
 

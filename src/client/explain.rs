@@ -21,6 +21,7 @@ use crate::compiler_args::{self, Compile, TextForm, Verdict};
 use crate::exit_code::ExitCode;
 use crate::hosts::list::HostList;
 use crate::hosts::spec::{Host, Transport};
+use crate::sys::gssapi;
 use crate::sys::temp;
 
 /// The exit status for a command that would run on this machine.
@@ -109,8 +110,8 @@ fn distributable(mut page: Page, session: &Session<'_>, compile: &Compile, list:
             () if backoff.is_backed_off(host, now) => {
                 format!("; left alone, it failed less than {} s ago", settings.backoff_period.as_secs())
             }
-            () if host.authenticate.is_some() => {
-                "; passed over: this build cannot authenticate (,auth)".into()
+            () if cannot_authenticate(host) => {
+                "; passed over: it has ,auth, and this build no GSS-API".into()
             }
             () => String::new(),
         };
@@ -118,7 +119,7 @@ fn distributable(mut page: Page, session: &Session<'_>, compile: &Compile, list:
         page.more(&format!("{}. {}: {} slots, {what}{note}", index + 1, host.word, host.slots));
     }
     let usable = list_of_hosts.usable(&backoff, now);
-    let Some(host) = usable.iter().find(|host| host.authenticate.is_none()) else {
+    let Some(host) = usable.iter().find(|host| !cannot_authenticate(host)) else {
         let code = if usable.is_empty() { ExitCode::NoHosts } else { ExitCode::GssapiFailed };
         return page.not_distributed(session, code, job::NO_HOST_LEFT);
     };
@@ -142,7 +143,7 @@ fn sent(
         Ok((candidate, files)) => {
             page.line("mode", "pump: the server preprocesses");
             page.files(&candidate, &files);
-            page.checked(&candidate.command.argv);
+            page.checked(&candidate.command.argv, host);
             page.more("that its system headers are the same as here, where it is a server of this kind");
             if let Some(dependencies) = compile.dependency_output(None) {
                 page.line(
@@ -207,12 +208,11 @@ fn hosts(page: &mut Page, session: &Session<'_>) -> Result<HostList, (ExitCode, 
     let source = session::host_source(session.settings).map_or_else(|_| String::new(), |source| source.name);
     let order = if list.randomize { "in an order that each job shuffles" } else { "best first" };
     page.line("hosts", &format!("from {source}, {order}; the first with a free slot is taken"));
-    let directory = session.settings.lock_directory();
-    let directory =
-        directory.ok_or((ExitCode::NoHosts, "there is no lock directory (see DISTCC_DIR)".into()))?;
+    let missing = || (ExitCode::NoHosts, "there is no lock directory (see DISTCC_DIR)".to_string());
+    let directory = session.settings.lock_directory().ok_or_else(missing)?;
     if !can_be_had(&directory, session.settings) {
         let cause = format!("no files can be made in {} (see DISTCC_DIR)", directory.display());
-        return Err((ExitCode::NoHosts, cause));
+        return Err(if directory.exists() { (ExitCode::NoHosts, cause) } else { missing() });
     }
     let temporary = &session.settings.temporary;
     if !temp::is_usable_directory(temporary) {
@@ -230,6 +230,11 @@ fn can_be_had(directory: &Path, settings: &Settings) -> bool {
         () if may_make_parent => parent.parent().is_some_and(temp::is_usable_directory),
         () => temp::is_usable_directory(parent),
     }
+}
+
+/// Whether the host wants to know us, and this build cannot tell it.
+fn cannot_authenticate(host: &Host) -> bool {
+    host.authenticate.is_some() && !gssapi::IS_BUILT_IN
 }
 
 fn host_text(host: &Host) -> &'static str {
@@ -297,16 +302,21 @@ impl Page {
             };
             self.more(&format!("with {kind}{compressed}; only the preprocessor can tell how long it is"));
         }
-        self.checked(commands.with_text(form));
+        self.checked(commands.with_text(form), host);
     }
 
-    fn checked(&mut self, argv: &[OsString]) {
+    fn checked(&mut self, argv: &[OsString], host: &Host) {
         let options = match compiler_args::check(argv) {
             Ok(_) => "its options: servers accept them".to_string(),
             Err(refusal) => format!("its options: servers refuse {refusal}"),
         };
         self.line("checked", &options);
         self.more("by the server: that this machine may use it (--allow)");
+        if host.authenticate.is_some() {
+            self.more(
+                "by the server: that you may use it (--auth), and by us that it is who it should be (,auth)",
+            );
+        }
         self.more(&format!(
             "by the server: that it has a compiler {} and offers it",
             Path::new(&argv[0]).display()

@@ -10,7 +10,7 @@ use crate::client::local::{self, Diagnostics};
 use crate::client::settings::Settings;
 use crate::exit_code::ExitCode;
 use crate::hosts::backoff::Backoff;
-use crate::hosts::list::{self, HostList, HostSource};
+use crate::hosts::list::{self, HostList, HostSource, Wanted};
 use crate::hosts::slots::{LocalSlot, Slots};
 use crate::log_warning;
 use crate::monitor::state_file::{Phase, StateFile};
@@ -71,7 +71,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// For a command that is only looked at: no directory is made, and there are no slots.
+    /// For a command that is looked at and not distributed: no directory is made, and there are no slots.
     pub fn of_onlooker(invocation: Invocation, settings: &'a Settings) -> Session<'a> {
         Session {
             environment: invocation.environment(),
@@ -153,7 +153,10 @@ impl<'a> Session<'a> {
 /// The host list that applies (manual, "Host Specifications"), shuffled if it asks for that.
 pub fn read_hosts(settings: &Settings) -> Result<HostList, String> {
     let source = host_source(settings)?;
-    let mut list = HostList::parse(&source.text, &source.name).map_err(|error| error.to_string())?;
+    let directory = settings.directory.as_deref();
+    let mut find = |wanted: &Wanted| wanted.find(directory, &settings.search_path);
+    let found = HostList::parse_and_find(&source.text, &source.name, &mut find);
+    let mut list = found.map_err(|error| error.to_string())?;
     if list.randomize {
         list.shuffle(process::random_seed());
     }

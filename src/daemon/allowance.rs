@@ -13,9 +13,6 @@ use crate::daemon::patron::{Origin, Patron};
 use crate::daemon::refusal::Refusal;
 use crate::exit_code::ExitCode;
 
-/// What all clients may make the server hold in its memory, in bytes: commands, small bodies, and replies not yet taken.
-/// A farm's largest replies at once, and a fraction of what a machine has that compiles.
-pub const MEMORY_BYTES: u64 = 1 << 30;
 /// What each job may hold beside that, in bytes. A usual command is a tenth of it, so that clients who hold all
 /// that is shared keep nobody else from working.
 const OWN_BYTES: u64 = 64 << 10;
@@ -40,12 +37,8 @@ impl Pools {
             Pool(Arc::new(Stock { bytes, what, remedy, taken: Mutex::new(Taken::default()) }))
         };
         Pools {
-            memory: pool(
-                memory,
-                "memory for commands, files and results",
-                "distccd --connections limits who shares it",
-            ),
-            trees: pool(trees, "memory for unpacked files", "it grows with distccd --jobs"),
+            memory: pool(memory, "memory for commands, files and results", "distccd --buffers"),
+            trees: pool(trees, "memory for unpacked files", "distccd --trees"),
             spool: pool(spool, "disk for sources and files", "distccd --spool, and TMPDIR"),
         }
     }

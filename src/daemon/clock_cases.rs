@@ -145,6 +145,24 @@ fn silence_is_cut_before() {
 }
 
 #[test]
+fn a_job_whose_turn_does_not_come_is_sent_elsewhere() {
+    let mut client = Trickle::new(None);
+    let request = b"DIST00000001ARGC00000003ARGV00000002ccARGV00000002-cARGV00000003a.cDOTI00000001;";
+    let next = client.on_event(Event::Bytes(request));
+    assert!(matches!(next, Next::Queue), "{next:?}");
+    client.now = client.connection.deadline().expect("no job waits for ever");
+    assert_eq!(client.now - client.began, Duration::from_secs(600));
+    assert!(matches!(client.on_event(Event::TimeOut), Next::Send));
+    let (one, mut other) = net::pair().unwrap();
+    client.connection.send(one.as_fd(), &LIMITS, client.now);
+    drop(one);
+    let mut reply = String::new();
+    other.read_to_string(&mut reply).unwrap();
+    assert!(reply.contains("STAT00007200") && reply.contains("more than 600 s"), "{reply}");
+    assert!(matches!(client.on_event(Event::Slot), Next::Wait), "a job that was refused is started");
+}
+
+#[test]
 fn a_denied_client_cannot_stay_by_trickling() {
     let mut client = Trickle::new(Some(Refusal::new(ExitCode::AccessDenied, "no")));
     let head = [b"D".as_slice(), b"I", b"S", b"T"];

@@ -116,6 +116,10 @@ pub struct Config {
     pub connections_each: usize,
     /// `--queue`.
     pub queue: usize,
+    /// `--buffers`, in bytes; if not given it depends on the machine's memory.
+    pub buffer_bytes: Option<u64>,
+    /// `--trees`, in bytes; if not given it depends on the machine's memory, and on `jobs`.
+    pub tree_bytes: Option<u64>,
     /// `--spool`, in bytes; if not given it depends on the disk.
     pub spool_bytes: Option<u64>,
     /// `--lifetime`, in seconds.
@@ -124,6 +128,8 @@ pub struct Config {
     pub nice: i32,
     /// `--oom-score-adj`.
     pub oom_score_adjustment: Option<i32>,
+    /// `--zeroconf`: the server is announced in the local network.
+    pub zeroconf: bool,
     /// `--pid-file`.
     pub pid_file: Option<PathBuf>,
     /// `--user`.

@@ -174,6 +174,10 @@ impl Connection {
                 Next::Stage(Work::Launch(job))
             }
             (State::Waiting(_), Event::NoSlot(refusal)) => self.refuse(refusal, false, context),
+            (State::Waiting(_), Event::TimeOut) => {
+                let text = self.transfer.overrun("a compile slot", context.now);
+                self.refuse(Refusal::new(ExitCode::Busy, text), false, context)
+            }
             (State::Launching { cut_short, excess }, Event::Staged(Staged::Launched(result))) => {
                 self.launched(*result, cut_short, excess, context)
             }
@@ -284,6 +288,7 @@ impl Connection {
         match job {
             Ok(job) => {
                 self.state = State::Waiting(job);
+                self.transfer = Transfer::begin(Phase::Turn, context.limits.silence, context.now);
                 Next::Queue
             }
             Err(refusal) => self.refuse(refusal, false, context),
@@ -352,23 +357,14 @@ impl Connection {
         cut_short: Option<Cut>,
         now: Instant,
     ) -> Next {
-        self.summary.status = Some(status);
-        self.summary.ended = Some(now);
-        let name = running.command().compiler_name();
-        match status.code() {
-            Some(0) => log_info!("{name} {} on localhost completed ok", self.summary.source),
-            Some(1) => log_info!("{name} {} on localhost failed", self.summary.source),
-            _ => log_info!("{name} {} on localhost failed with {status}", self.summary.source),
-        }
+        self.summary.note_end(status, now);
         if let Some(Cut::Overrun(overrun)) = &cut_short {
             let _ = running.add_diagnostic(&format!("distccd: {}\n", overrun.reason));
         }
         let (output, remains) = running.collect();
         self.remains = Some(remains);
         let status = match &cut_short {
-            Some(Cut::Disconnected) => {
-                return self.gone();
-            }
+            Some(Cut::Disconnected) => return self.gone(),
             Some(Cut::Overrun(overrun)) => WaitStatus::exited(overrun.code as u8),
             None => status,
         };
@@ -447,14 +443,7 @@ impl Connection {
     fn refuse(&mut self, refusal: Refusal, then_drain: bool, context: &mut Context<'_>) -> Next {
         log_warning!("refused {}: {refusal}", self.peer);
         if self.summary.outcome.is_none() {
-            let result = match refusal.code {
-                ExitCode::DistccFailed | ExitCode::ProtocolError | ExitCode::BadArguments => {
-                    Outcome::BadRequest
-                }
-                ExitCode::Busy => Outcome::Overload,
-                _ => Outcome::Other,
-            };
-            self.summarise(result, refusal.code.number());
+            self.summarise(Outcome::of_refusal(refusal.code), refusal.code.number());
             self.summary.refusal = Some(refusal.clone());
         }
         let reply = Reply::refusal(self.version, &refusal, context.compressor);
@@ -474,6 +463,7 @@ impl Connection {
             };
             log_warning!("{} does not speak distcc's protocol: {error}{hint}", self.peer);
             self.summarise(Outcome::BadRequest, error.exit_code().number());
+            self.summary.refusal = Some(Refusal::new(error.exit_code(), error.to_string()));
             return self.close();
         }
         self.refuse_and_drain(Refusal::new(error.exit_code(), format!("bad request: {error}")), context)
@@ -504,11 +494,12 @@ impl Connection {
         self.summary.code = code;
     }
 
-    /// When this connection must be looked at even if nothing happens; never, while it waits for its compiler.
+    /// When this connection must be looked at even if nothing happens; never, while a thread has its job.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Authenticating(_)
             | State::Receiving { .. }
+            | State::Waiting(_)
             | State::Replying { .. }
             | State::Draining { .. } => Some(self.transfer.deadline()),
             State::Compiling { cut_short: None, vigil, .. } => Some(vigil.look_at()),

@@ -11,6 +11,9 @@ const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long what follows may take, and a reply: a gigabyte at 300 kB/s.
 const TRANSFER_TIME_MAX: Duration = Duration::from_secs(3600);
+/// How long a job may wait for a compile slot: twice the silence that clients bear by default, so that few of them are
+/// still there. What is not begun by then is done sooner elsewhere.
+const TURN_TIME_MAX: Duration = Duration::from_secs(600);
 /// The slowest average of either, in bytes a second: a fifth of what a slow VPN has. Who holds connections open by
 /// trickling must send a kilobyte a second on each.
 const RATE_MIN: u64 = 1 << 10;
@@ -35,6 +38,8 @@ pub enum Phase {
     Pause,
     /// The rest of a request.
     Body,
+    /// Nothing: the job waits for a compile slot.
+    Turn,
     /// A reply.
     Reply,
     /// A refusal, or what comes after it.
@@ -48,6 +53,7 @@ impl Phase {
             Phase::Handshake => HANDSHAKE_TIME_MAX,
             Phase::Head => HEAD_TIME_MAX,
             Phase::Pause | Phase::Body | Phase::Reply => TRANSFER_TIME_MAX,
+            Phase::Turn => TURN_TIME_MAX,
             Phase::Refusal => DRAIN_TIME_MAX,
         }
     }
@@ -88,7 +94,7 @@ impl Transfer {
         let silent = self.last + self.silence;
         let late = self.began + self.phase.time_max();
         match self.phase {
-            Phase::Refusal => late,
+            Phase::Turn | Phase::Refusal => late,
             Phase::Body | Phase::Reply => silent.min(late).min(self.slow()),
             Phase::Unwanted | Phase::Handshake | Phase::Head | Phase::Pause => silent.min(late),
         }
@@ -107,6 +113,7 @@ impl Transfer {
                 Phase::Handshake => "the handshake",
                 Phase::Unwanted | Phase::Head => "the beginning of the request",
                 Phase::Pause | Phase::Body => "the request",
+                Phase::Turn => "waiting for one of the jobs at work to end (distccd --jobs)",
                 Phase::Reply | Phase::Refusal => "the reply",
             };
             return format!("{phase} took more than {} s", self.phase.time_max().as_secs());
@@ -158,6 +165,13 @@ mod tests {
             (Phase::Reply, 5000, 1, 3600, "the reply took"),
             (Phase::Reply, 100, 1, 66, "less than 1024 bytes a second"),
             (Phase::Refusal, 1, 1, 10, "more than 10 s"),
+            (
+                Phase::Turn,
+                0,
+                900,
+                600,
+                "waiting for one of the jobs at work to end (distccd --jobs) took more than 600 s",
+            ),
             // The preprocessor of an old client may take its time; then the body counts by itself.
             (Phase::Pause, 5000, 299, 299 + 64, "less than 1024 bytes a second"),
             (Phase::Pause, 5000, 301, 300, "no byte of the source for 300 s"),

@@ -37,6 +37,7 @@ pub fn reopen(config: &Config) {
     }
 }
 
-fn append_to(path: &Path) -> io::Result<File> {
+/// Opens a log file to be written at its end.
+pub fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o666).open(path)
 }

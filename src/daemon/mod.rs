@@ -3,6 +3,7 @@
 //! [`connection`] is the page of one job. It never touches a socket; [`server`] owns those and does what a
 //! connection asks for.
 
+pub mod announcer;
 pub mod config;
 pub mod log_file;
 pub mod run;

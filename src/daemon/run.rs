@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use crate::daemon::access::Access;
 use crate::daemon::allow_file::AllowFile;
-use crate::daemon::allowance::{MEMORY_BYTES, Pools};
+use crate::daemon::allowance::Pools;
+use crate::daemon::announcer::{self, Announcer};
 use crate::daemon::authentication::Authentication;
 use crate::daemon::compilers::Compilers;
 use crate::daemon::config::{AuthenticationConfig, Config, LogTarget, Mode, SandboxMode};
@@ -38,6 +39,7 @@ use crate::sys::confinement;
 use crate::sys::exposure::Exposure;
 use crate::sys::gssapi::Credential;
 use crate::sys::process::{self, Fork, User};
+use crate::sys::process_tree;
 use crate::sys::withdrawal::{Withdrawn, withdraw};
 use crate::sys::{heap, net, signal, temp};
 use crate::{log_error, log_info, log_notice, log_warning};
@@ -46,8 +48,16 @@ use crate::{log_error, log_info, log_notice, log_warning};
 const USERS_DEFAULT: [&str; 3] = ["distcc", "distccd", "nobody"];
 
 /// What the unpacked files of each job may take in memory, on average, in bytes: three times what a large C++ source
-/// needs. One more may be as large as a job may be at all.
+/// needs. One more may be as large as a job may be at all, and it may be of one address, which has half.
 const TREE_BYTES_EACH: u64 = 64 << 20;
+/// The default of `--trees`, unless the machine has little memory: it leaves a half to compilers.
+const TREES_PART: u64 = 2;
+/// The default of `--buffers`, in bytes: a farm's largest replies at once. Less where that is more than this part of the
+/// machine's memory.
+const BUFFER_BYTES_MAX: u64 = 1 << 30;
+const BUFFERS_PART: u64 = 8;
+/// The least default of either, in bytes: some jobs at once.
+const POOL_BYTES_MIN: u64 = 64 << 20;
 
 /// The default of `--spool`, unless the disk has less: eight requests of the largest size.
 const SPOOL_BYTES_MAX: u64 = 8 << 30;
@@ -124,6 +134,8 @@ pub fn run(config: Config, passed: Passed) -> Result<Option<i32>, ExitCode> {
                 return Ok(None);
             }
             let _pid_file = config.pid_file.as_deref().map(PidFile::guard);
+            // Now, because the server itself leaves the network soon.
+            let _announcer = announcer(&config, &listeners);
             serve(&config, beginnings, listeners, visitors)
         }
     }
@@ -171,6 +183,24 @@ fn could_not(what: &'static str) -> impl Fn(io::Error) -> ExitCode {
         log_error!("{what}: {error}");
         ExitCode::DistccFailed
     }
+}
+
+/// The process that announces the server, if that is wanted and possible: a server that nobody finds is one still.
+fn announcer(config: &Config, listeners: &[TcpListener]) -> Option<Announcer> {
+    if !config.zeroconf {
+        return None;
+    }
+    let service = announcer::Service {
+        jobs: config.jobs,
+        addresses: listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect(),
+        search_path: config.environment.search_path.clone(),
+    };
+    let log = match &config.log {
+        LogTarget::Stderr => process::duplicate_descriptor(2).ok(),
+        LogTarget::File(path) => log_file::append_to(path).ok().map(OwnedFd::from),
+        LogTarget::Syslog => None,
+    };
+    Announcer::start(&service, log).map_err(|error| log_warning!("{error}")).ok()
 }
 
 /// The name of the user that root has become.
@@ -222,7 +252,6 @@ fn service(config: &Config, beginnings: Beginnings) -> Result<Service, ExitCode>
     environment.set("_DISTCC_SAFEGUARD", "1".as_ref());
     let exposure = Exposure::of_this_machine().with(&config.exposed);
     let sandbox = sandbox(config, &exposure)?;
-    let trees = TREE_BYTES_EACH.saturating_mul(config.jobs as u64).saturating_add(UNPACKED_BYTES_MAX);
     let kept = if config.any_compiler { Kept::Harmless } else { Kept::Needed };
     let workshop = Workshop {
         compilers: beginnings.compilers,
@@ -232,7 +261,7 @@ fn service(config: &Config, beginnings: Beginnings) -> Result<Service, ExitCode>
             bare: surroundings::harmless(&environment, kept, true),
             with_language: surroundings::harmless(&environment, kept, false),
         },
-        pools: Pools::new(MEMORY_BYTES, trees.max(2 * UNPACKED_BYTES_MAX), spool_bytes(config)),
+        pools: pools(config),
         exposures: Exposures::new(exposure),
         sandbox,
         system_headers: SystemHeaders::default(),
@@ -261,6 +290,19 @@ fn service(config: &Config, beginnings: Beginnings) -> Result<Service, ExitCode>
         queue: config.queue,
         upkeep,
     })
+}
+
+/// What clients may make the server hold.
+fn pools(config: &Config) -> Pools {
+    let machine = process_tree::memory_of_machine();
+    let buffers = BUFFER_BYTES_MAX.min(machine / BUFFERS_PART).max(POOL_BYTES_MIN);
+    let trees = TREE_BYTES_EACH.saturating_mul(config.jobs as u64).saturating_add(UNPACKED_BYTES_MAX);
+    let trees = trees.max(2 * UNPACKED_BYTES_MAX).min(machine / TREES_PART).max(POOL_BYTES_MIN);
+    Pools::new(
+        config.buffer_bytes.unwrap_or(buffers),
+        config.tree_bytes.unwrap_or(trees),
+        spool_bytes(config),
+    )
 }
 
 /// What sources and files that wait may take of TMPDIR's disk, in bytes.

@@ -388,7 +388,11 @@ impl Server {
                     self.dispatch(id, Event::Exited(status));
                 }
             }
-            Next::Send => self.send_to(id),
+            Next::Send => {
+                // Whoever is answered waits for no compiler any more.
+                self.workers.cancel(id);
+                self.send_to(id);
+            }
             Next::Close => self.close(id),
         }
     }

@@ -6,7 +6,7 @@ use crate::daemon::job::AcceptedCommand;
 use crate::daemon::patron::Origin;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::statistics::Ending;
-use crate::exit_code::WaitStatus;
+use crate::exit_code::{ExitCode, WaitStatus};
 use crate::log::{self, Level};
 use crate::log_info;
 
@@ -40,6 +40,15 @@ impl Outcome {
         Outcome::Overload,
         Outcome::Other,
     ];
+
+    /// What a job has come to that is refused with this code.
+    pub fn of_refusal(code: ExitCode) -> Outcome {
+        match code {
+            ExitCode::DistccFailed | ExitCode::ProtocolError | ExitCode::BadArguments => Outcome::BadRequest,
+            ExitCode::Busy => Outcome::Overload,
+            _ => Outcome::Other,
+        }
+    }
 
     /// The word for it in the log, which is 3.4's.
     pub fn word(self) -> &'static str {
@@ -84,6 +93,17 @@ impl Summary {
         if self.compiler.is_empty() {
             self.compiler = command.compiler_name();
             self.source = command.source_name();
+        }
+    }
+
+    /// Notes how the compiler ended, and says so.
+    pub fn note_end(&mut self, status: WaitStatus, now: Instant) {
+        (self.status, self.ended) = (Some(status), Some(now));
+        let Summary { compiler, source, .. } = self;
+        match status.code() {
+            Some(0) => log_info!("{compiler} {source} on localhost completed ok"),
+            Some(1) => log_info!("{compiler} {source} on localhost failed"),
+            _ => log_info!("{compiler} {source} on localhost failed with {status}"),
         }
     }
 

@@ -21,6 +21,7 @@ use crate::client::settings::Settings;
 use crate::hosts::backoff::Backoff;
 use crate::hosts::spec::{Host, Transport};
 use crate::protocol::Version;
+use crate::sys::gssapi;
 use crate::sys::net::Connecting;
 use crate::sys::resolve;
 
@@ -61,10 +62,10 @@ pub(super) fn checks(hosts: Vec<Host>, settings: &Settings, specimens: Specimens
             while let Some((index, host)) =
                 { queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() }
             {
-                let mut checks = Vec::new();
-                practice.visit(&host, &mut checks);
                 // Nobody listens any more when the time is up.
-                let _ = report.send((index, checks));
+                let send = |news: Option<Check>| drop(report.send((index, news)));
+                practice.visit(&host, &|check| send(Some(check)));
+                send(None);
             }
         };
         // With fewer threads it takes longer.
@@ -72,15 +73,20 @@ pub(super) fn checks(hosts: Vec<Host>, settings: &Settings, specimens: Specimens
     }
     drop(report);
     let deadline = Instant::now() + TIME_MAX;
-    while let Ok((index, checks)) = reports.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        findings[index].checks = checks;
+    while let Ok((index, news)) = reports.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        let checks = &mut findings[index].checks;
+        match news {
+            // Before what is said of a host that is not heard of again.
+            Some(check) => checks.insert(checks.len() - 1, check),
+            None => drop(checks.pop()),
+        }
     }
     findings
 }
 
 /// What is said of a host that is not heard of again.
 fn unfinished(host: &Host) -> HostFindings {
-    let words = format!("it keeps us waiting: nothing definite within {} s", TIME_MAX.as_secs());
+    let words = format!("it keeps us waiting: not all could be looked at within {} s", TIME_MAX.as_secs());
     let check =
         Check::bad("time", words).mended_by("look at the daemon's log there, or take the host off the list");
     let takes_work = host.transport != Transport::Local && !host.down;
@@ -104,28 +110,34 @@ fn without_questions(settings: &Settings) -> Vec<OsString> {
 
 impl Practice {
     /// All checks of one host, as far as each leads to the next.
-    fn visit(&self, host: &Host, checks: &mut Vec<Check>) {
-        checks.push(self.entry(host));
-        if host.down || checks[0].verdict == Verdict::Bad {
+    fn visit(&self, host: &Host, tell: &dyn Fn(Check)) {
+        let entry = self.entry(host);
+        let is_used = !host.down && entry.verdict < Verdict::Bad;
+        tell(entry);
+        if !is_used {
             return;
         }
         let reached = match &host.transport {
             Transport::Local => return,
-            Transport::Tcp { name, port } => self.reach(host, name, *port, checks),
+            Transport::Tcp { name, port } => self.reach(host, name, *port, tell),
             // How it calls us is between ssh and it.
             Transport::Ssh { .. } => Some((host.clone(), "THIS-MACHINE".into())),
         };
         let Some((reached, own_address)) = reached else { return };
         let Some(first) = self.specimens.compilers.first() else {
-            checks
-                .push(Check::warning("protocol", "not tried: there is no compiler here to make a job with"));
+            tell(Check::warning("protocol", "not tried: there is no compiler here to make a job with"));
             return;
         };
-        let way = Way { host: &reached, settings: &self.settings, environment: &self.specimens.environment };
-        let Some(answer) = self.protocols(&way, first, &own_address, checks) else { return };
-        self.compilers(&way, answer, checks);
+        let way = Way {
+            host,
+            reached: &reached,
+            settings: &self.settings,
+            environment: &self.specimens.environment,
+        };
+        let Some(answer) = self.protocols(&way, first, &own_address, tell) else { return };
+        self.compilers(&way, answer, tell);
         if host.pump {
-            self.pump(&way, checks);
+            self.pump(&way, tell);
         }
     }
 
@@ -142,9 +154,10 @@ impl Practice {
             return Check::warning("list", format!("{words}; never used, because it has ,down"))
                 .mended_by("take ,down off its word in the host list");
         }
-        if host.authenticate.is_some() {
-            return Check::bad("list", format!("{words}; with ,auth, and this build cannot authenticate"))
-                .mended_by("take ,auth off its word in the host list");
+        if host.authenticate.is_some() && !gssapi::IS_BUILT_IN {
+            return Check::bad("list", format!("{words}; with ,auth, and {}", gssapi::ABSENT)).mended_by(
+                "take ,auth off its word in the host list, if distccd there is run without --auth",
+            );
         }
         let directory = self.settings.lock_directory();
         let backoff = directory.as_ref().map(|path| Backoff::new(path, self.settings.backoff_period));
@@ -166,7 +179,7 @@ impl Practice {
     }
 
     /// Finds the name and tries the port.
-    fn reach(&self, host: &Host, name: &str, port: u32, checks: &mut Vec<Check>) -> Option<(Host, String)> {
+    fn reach(&self, host: &Host, name: &str, port: u32, tell: &dyn Fn(Check)) -> Option<(Host, String)> {
         let began = Instant::now();
         let addresses = match u16::try_from(port) {
             Ok(port) if port > 0 => self.look_up(name, port),
@@ -174,11 +187,11 @@ impl Practice {
         };
         match addresses {
             Ok(addresses) => {
-                checks.push(judgment::name_check(host, &addresses, began.elapsed()));
-                self.connect(host, &addresses, checks)
+                tell(judgment::name_check(host, &addresses, began.elapsed()));
+                self.connect(host, &addresses, tell)
             }
             Err(error) => {
-                checks.push(judgment::unknown_name(host, &error));
+                tell(judgment::unknown_name(host, &error));
                 None
             }
         }
@@ -206,20 +219,14 @@ impl Practice {
     }
 
     /// Tries the port. The host as it was reached, by number, and how it calls us.
-    fn connect(
-        &self,
-        host: &Host,
-        addresses: &[SocketAddr],
-        checks: &mut Vec<Check>,
-    ) -> Option<(Host, String)> {
+    fn connect(&self, host: &Host, addresses: &[SocketAddr], tell: &dyn Fn(Check)) -> Option<(Host, String)> {
         let began = Instant::now();
-        let port = addresses.first().map_or(0, SocketAddr::port);
         let connected = Connecting::start(addresses).finish(began + self.settings.connect_timeout);
         let ends = connected.and_then(|stream| Ok((stream.peer_addr()?, stream.local_addr()?)));
         match ends {
             Ok((peer, own)) => {
                 let time = judgment::milliseconds(began.elapsed());
-                checks.push(Check::good("port", format!("{port} answers in {time}")));
+                tell(Check::good("port", format!("{} answers in {time}", peer.port())));
                 let name = match peer {
                     SocketAddr::V6(peer) if peer.scope_id() != 0 => {
                         format!("{}%{}", peer.ip(), peer.scope_id())
@@ -230,7 +237,7 @@ impl Practice {
                 Some((Host { transport, ..host.clone() }, own.ip().to_string()))
             }
             Err(error) => {
-                checks.push(judgment::unreachable(port, &error, self.settings.connect_timeout));
+                tell(judgment::unreachable(addresses, &error, self.settings.connect_timeout));
                 None
             }
         }
@@ -242,7 +249,7 @@ impl Practice {
         way: &Way<'_>,
         first: &Specimen,
         own_address: &str,
-        checks: &mut Vec<Check>,
+        tell: &dyn Fn(Check),
     ) -> Option<Result<Answer, Fault>> {
         let wanted = text_version(way.host);
         let began = Instant::now();
@@ -250,12 +257,12 @@ impl Practice {
         if let Some(check) =
             judgment::no_answer(&result, ssh.as_deref(), way.host, (own_address, self.settings.io_timeout))
         {
-            checks.push(check);
+            tell(check);
             return None;
         }
         let mut spoken = BTreeMap::from([(wanted.number(), true)]);
-        if way.addresses_ssh() {
-            checks.push(Check::good(
+        if way.is_ssh() {
+            tell(Check::good(
                 "ssh",
                 format!("logs in and compiles in {}", judgment::milliseconds(began.elapsed())),
             ));
@@ -271,18 +278,18 @@ impl Practice {
             numbers.map(|(number, _)| number.to_string()).collect::<Vec<_>>().join(", ")
         };
         let (yes, no) = (numbers(true), numbers(false));
-        checks.push(match no.is_empty() {
+        tell(match no.is_empty() {
             true => Check::good("protocol", format!("speaks versions {yes}")),
             false => Check::good("protocol", format!("speaks version {yes}, and does no jobs in {no}")),
         });
         if let Some(Ok(answer)) = &clock {
-            checks.extend(judgment::clock_check(answer));
+            judgment::clock_check(answer).into_iter().for_each(tell);
         }
         Some(result)
     }
 
     /// Compares each compiler with the one here. One that is missing matters if no other is there.
-    fn compilers(&self, way: &Way<'_>, first: Result<Answer, Fault>, checks: &mut Vec<Check>) {
+    fn compilers(&self, way: &Way<'_>, first: Result<Answer, Fault>, tell: &dyn Fn(Check)) {
         let version = text_version(way.host);
         let mut found = Vec::new();
         let mut first = Some(first);
@@ -292,24 +299,26 @@ impl Practice {
             found.push((is_missing, judgment::compiler_check(specimen, &result)));
         }
         let has_one = found.iter().any(|(is_missing, _)| !is_missing);
-        checks.extend(found.into_iter().map(|(is_missing, check)| match is_missing && has_one {
-            true => Check { verdict: Verdict::Warning, ..check },
-            false => check,
-        }));
+        found.into_iter().for_each(|(is_missing, check)| {
+            tell(match is_missing && has_one {
+                true => Check { verdict: Verdict::Warning, ..check },
+                false => check,
+            })
+        });
     }
 
     /// Tries a job with system headers, for each compiler.
-    fn pump(&self, way: &Way<'_>, checks: &mut Vec<Check>) {
+    fn pump(&self, way: &Way<'_>, tell: &dyn Fn(Check)) {
         for specimen in &self.specimens.compilers {
             let Some((request, expected)) = &specimen.pump else { continue };
             let result = way.attempt(Load::Files(request)).result;
-            checks.push(judgment::headers_check(&specimen.name, expected, &result));
+            tell(judgment::headers_check(&specimen.name, expected, &result));
         }
     }
 }
 
 impl Way<'_> {
-    fn addresses_ssh(&self) -> bool {
+    fn is_ssh(&self) -> bool {
         matches!(self.host.transport, Transport::Ssh { .. })
     }
 }

@@ -41,7 +41,9 @@ pub(super) fn milliseconds(time: Duration) -> String {
 }
 
 /// The port does not answer.
-pub(super) fn unreachable(port: u16, error: &io::Error, patience: Duration) -> Check {
+pub(super) fn unreachable(addresses: &[SocketAddr], error: &io::Error, patience: Duration) -> Check {
+    let first = addresses.first().expect("BUG: a name was found");
+    let port = first.port();
     let (words, remedy) = match error.kind() {
         io::ErrorKind::ConnectionRefused => (
             format!("nothing listens on port {port} there ({error})"),
@@ -58,7 +60,7 @@ pub(super) fn unreachable(port: u16, error: &io::Error, patience: Duration) -> C
         ),
         _ => (
             format!("port {port} cannot be reached: {error}"),
-            "ip route get ADDRESS   # and see which network it is in".to_string(),
+            format!("ip route get {}   # and see which way packets go there", first.ip()),
         ),
     };
     Check::bad("port", words).mended_by(remedy)

@@ -80,7 +80,7 @@ fn directory(settings: &Settings) -> Check {
             "directory",
             "neither DISTCC_DIR nor HOME is set: there are no slots, and nothing is sent",
         )
-        .mended_by("export DISTCC_DIR=$(mktemp -d)   # or set HOME");
+        .mended_by("export DISTCC_DIR=DIRECTORY   # one that you can write; or set HOME");
     };
     let own = lock.parent().expect("BUG: a directory in a directory");
     if settings.directory_is_ours {

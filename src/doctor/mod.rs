@@ -19,7 +19,7 @@ mod trial;
 
 use crate::client::session;
 use crate::client::settings::{LogSettings, Neighbours, Settings};
-use crate::hosts::spec::{self, Host};
+use crate::hosts::spec::{self, Host, Transport};
 use check::{Check, Findings, HostFindings};
 use specimen::Specimens;
 
@@ -40,12 +40,12 @@ pub struct Question<'a> {
 pub fn examine(question: &Question<'_>) -> Findings {
     let settings = question.settings;
     let (hosts, mut unreadable) = hosts_of(question);
-    let (specimens, mut machine) = Specimens::make(settings, &hosts);
-    machine.splice(0..0, machine::checks(question, &hosts));
-    if !hosts.iter().any(|host| !host.down && host.transport != spec::Transport::Local)
-        && unreadable.is_empty()
-    {
-        let words = "no server is named: all work stays on this machine".to_string();
+    let mut machine = machine::checks(question, &hosts);
+    let (specimens, of_compilers) = Specimens::make(settings, &hosts);
+    machine.extend(of_compilers);
+    // A list that cannot be read has been spoken of.
+    if !hosts.is_empty() && hosts.iter().all(|host| host.transport == Transport::Local) {
+        let words = "no server is named: all work stays on this machine";
         machine.push(Check::bad("hosts", words).mended_by("export DISTCC_HOSTS='localhost/2 SERVER/8,lzo'"));
     }
     let mut found = hosts::checks(hosts, settings, specimens);

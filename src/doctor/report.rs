@@ -1,10 +1,12 @@
-//! How findings are shown: lines for people, in colour on a terminal, and JSON for programs (manual, "--doctor").
+//! How findings are shown: lines for people, in colour on a terminal, and JSON for programs (manual, "--doctor"). No
+//! text can do anything to a terminal, wherever it is from.
 
 use std::fmt::Write;
 
 use serde_json::{Value, json};
 
 use super::check::{Check, Findings, HostFindings, Verdict};
+use crate::protocol::peer_text::one_line;
 
 /// What a verdict is called in lines, and the colour that a terminal shows it in.
 const NAMES: [(Verdict, &str, &str); 3] = [
@@ -19,7 +21,7 @@ pub fn text(findings: &Findings, coloured: bool) -> String {
     let mut text = String::from("this machine\n");
     findings.machine.iter().for_each(|check| line(check, coloured, &mut text));
     for host in &findings.hosts {
-        let _ = writeln!(text, "\n{}", host.host);
+        let _ = writeln!(text, "\n{}", one_line(&host.host));
         host.checks.iter().for_each(|check| line(check, coloured, &mut text));
     }
     let _ = writeln!(text, "\n{}", conclusion(findings));
@@ -30,10 +32,10 @@ fn line(check: &Check, coloured: bool, text: &mut String) {
     let (_, name, colour) =
         NAMES.iter().find(|(verdict, ..)| *verdict == check.verdict).expect("BUG: every verdict has a name");
     let (on, off) = if coloured { (*colour, PLAIN) } else { ("", "") };
-    let _ = writeln!(text, "  {on}{name:<8}{off} {}: {}", check.topic, check.words);
+    let _ = writeln!(text, "  {on}{name:<8}{off} {}: {}", check.topic, one_line(&check.words));
     if let Some(remedy) = &check.remedy {
         let label = if check.verdict == Verdict::Good { "hint" } else { "mend it" };
-        let _ = writeln!(text, "           {label}: {remedy}");
+        let _ = writeln!(text, "           {label}: {}", one_line(remedy));
     }
 }
 
@@ -104,6 +106,15 @@ mod tests {
         assert_eq!(text(&findings(), false), expected);
         let coloured = text(&findings(), true);
         assert!(coloured.contains("\x1b[1;31mPROBLEM \x1b[m port"), "{coloured}");
+    }
+
+    #[test]
+    fn no_text_moves_a_cursor() {
+        let mut findings = findings();
+        findings.hosts[0].host = "a\x1b[2J".into();
+        findings.hosts[0].checks[1] = Check::bad("x", "b\r\x07").mended_by("c\u{9b}");
+        let text = text(&findings, false);
+        assert!(text.chars().all(|character| character == '\n' || !character.is_control()), "{text:?}");
     }
 
     #[test]

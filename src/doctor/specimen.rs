@@ -214,7 +214,7 @@ fn job<'a>(
         Ok(Verdict::Local(reason) | Verdict::Preprocess(reason)) => return Err(reason.to_string()),
         Err(error) => return Err(error.to_string()),
     };
-    let session = Session::new(invocation, settings);
+    let session = Session::of_onlooker(invocation, settings);
     let commands = RemoteCommands::for_compile(&session, &compile)?;
     let program = session.invocation.find(compile.compiler()).ok_or("it is not on PATH")?;
     run(&program, compile.argv(), &session.environment).map_err(|error| error.to_string())?;

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::time::SystemTime;
 
 use super::specimen::{OBJECT_BYTES_MAX, Specimen};
+use crate::client::authentication::authenticate;
 use crate::client::outcome::{Fault, judge_reply};
 use crate::client::pump::Request;
 use crate::client::remote::{self, Outputs, SendOptions};
@@ -56,8 +57,10 @@ pub(super) struct Outcome {
 /// Where jobs run, and how.
 #[derive(Debug)]
 pub(super) struct Way<'a> {
-    /// The host.
+    /// The host, as it is listed.
     pub(super) host: &'a Host,
+    /// The same by the address that answered.
+    pub(super) reached: &'a Host,
     /// The client's settings.
     pub(super) settings: &'a Settings,
     /// The environment of ssh.
@@ -77,10 +80,11 @@ impl Way<'_> {
 
     fn converse(&self, load: Load<'_>, messages: &File) -> Result<Answer, Fault> {
         use std::os::fd::AsFd;
-        let Way { host, settings, environment } = self;
+        let Way { host, reached, settings, environment } = self;
         let began = SystemTime::now();
-        let opening = Opening::start_with(host, settings, environment, Some(messages.as_fd()));
+        let opening = Opening::start_with(reached, settings, environment, Some(messages.as_fd()));
         let connection = opening.and_then(|opening| opening.finish(settings)).map_err(Fault::connect)?;
+        authenticate(&connection, host, settings)?;
         let version = match load {
             Load::Text(specimen, version) => {
                 let options = SendOptions { version, cork: settings.cork };

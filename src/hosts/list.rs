@@ -2,13 +2,17 @@
 //!
 //! Knows nothing of locks or connections, and reads no environment: values and paths are handed in.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::backoff::Backoff;
+use super::service::ServiceEntry;
 use super::spec::{self, Host, SpecError};
+use super::zeroconf;
+use crate::log_info;
 
 /// The largest host list file, in bytes: the bound of distcc 3.4, far above any list a person keeps.
 pub const LIST_FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -17,6 +21,8 @@ pub const LOCAL_SLOTS_DEFAULT: u32 = 4;
 /// Preprocessors that may run at a time, unless `--localslots_cpp` says otherwise.
 pub const LOCAL_CPP_SLOTS_DEFAULT: u32 = 8;
 
+/// The word for the servers in this network.
+const ZEROCONF: &str = "+zeroconf";
 /// How messages call the environment variable as a source of the list.
 const VARIABLE: &str = "$DISTCC_HOSTS";
 
@@ -59,10 +65,12 @@ pub enum HostListError {
         /// The word and its fault.
         error: SpecError,
     },
-    /// The list asks for discovery.
-    Zeroconf {
+    /// The list names no hosts but some that were to be found, and none was.
+    NotFound {
         /// The list's name.
         source_name: String,
+        /// What was said by those who looked for them.
+        causes: Vec<String>,
     },
     /// The file is above [`LIST_FILE_BYTES_MAX`].
     TooLarge {
@@ -78,6 +86,42 @@ pub enum HostListError {
     },
 }
 
+/// A word that stands for hosts which are found elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// `+zeroconf`: the servers in this network.
+    Zeroconf,
+    /// A service's name: the hosts DNS has for it.
+    Service(ServiceEntry),
+}
+
+impl Wanted {
+    fn parse(word: &str) -> Option<Result<Wanted, SpecError>> {
+        if word == ZEROCONF {
+            return Some(Ok(Wanted::Zeroconf));
+        }
+        ServiceEntry::parse(word).map(|entry| entry.map(Wanted::Service))
+    }
+
+    /// Finds them; answers are kept in DISTCC_DIR, and compilers are on the search path. The error is a text for people.
+    pub fn find(&self, distcc_directory: Option<&Path>, search_path: &OsStr) -> Result<Vec<Host>, String> {
+        match (self, distcc_directory) {
+            (Wanted::Service(entry), directory) => entry.hosts(directory),
+            (Wanted::Zeroconf, Some(directory)) => zeroconf::hosts(directory, search_path),
+            (Wanted::Zeroconf, None) => Err(format!("{ZEROCONF}: neither DISTCC_DIR nor HOME is set")),
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wanted::Zeroconf => f.write_str(ZEROCONF),
+            Wanted::Service(entry) => write!(f, "service {}", entry.name),
+        }
+    }
+}
+
 impl fmt::Display for HostListError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -86,8 +130,8 @@ impl fmt::Display for HostListError {
                 write!(f, "{source_name} contained no hosts; can't distribute work")
             }
             HostListError::Word { source_name, error } => write!(f, "{source_name}: {error}"),
-            HostListError::Zeroconf { source_name } => {
-                write!(f, "{source_name}: +zeroconf: discovery of hosts is not built yet")
+            HostListError::NotFound { source_name, causes } => {
+                write!(f, "{source_name} leads to no hosts: {}", causes.join("; "))
             }
             HostListError::TooLarge { path } => {
                 write!(f, "{} is too large to load (more than {LIST_FILE_BYTES_MAX} bytes)", path.display())
@@ -126,26 +170,57 @@ fn read(file: File, path: &Path) -> Result<String, HostListError> {
 }
 
 impl HostList {
-    /// Reads a list; `source_name` is what errors call it.
+    /// Reads a list; `source_name` is what errors call it. Hosts that are to be found are not: see
+    /// [`HostList::parse_and_find`].
     pub fn parse(text: &str, source_name: &str) -> Result<HostList, HostListError> {
+        HostList::parse_and_find(text, source_name, &mut |wanted| Err(format!("{wanted}: not looked for")))
+    }
+
+    /// The same, with the hosts that `find` finds in the places of the words that ask for them. A host that is in the
+    /// list already is not added again. What cannot be found is only an error if there is no other host.
+    pub fn parse_and_find(
+        text: &str,
+        source_name: &str,
+        find: &mut dyn FnMut(&Wanted) -> Result<Vec<Host>, String>,
+    ) -> Result<HostList, HostListError> {
         let mut list = HostList {
             hosts: Vec::new(),
             local_slots: LOCAL_SLOTS_DEFAULT,
             local_cpp_slots: LOCAL_CPP_SLOTS_DEFAULT,
             randomize: false,
         };
+        let mut causes = Vec::new();
+        let wrong = |error| HostListError::Word { source_name: source_name.to_owned(), error };
         let without_comments = text.split('\n').map(|line| line.split('#').next().unwrap_or_default());
         for word in without_comments.flat_map(|line| line.split(is_blank)).filter(|word| !word.is_empty()) {
-            if word == "+zeroconf" {
-                return Err(HostListError::Zeroconf { source_name: source_name.to_owned() });
+            let Some(wanted) = Wanted::parse(word).transpose().map_err(wrong)? else {
+                list.add(word).map_err(wrong)?;
+                continue;
+            };
+            match find(&wanted) {
+                Ok(found) => list.add_found(found),
+                Err(cause) => {
+                    log_info!("{cause}");
+                    causes.push(cause);
+                }
             }
-            list.add(word)
-                .map_err(|error| HostListError::Word { source_name: source_name.to_owned(), error })?;
         }
-        if list.hosts.is_empty() {
-            return Err(HostListError::Empty { source_name: source_name.to_owned() });
+        if !list.hosts.is_empty() {
+            return Ok(list);
         }
-        Ok(list)
+        let source_name = source_name.to_owned();
+        Err(match causes.is_empty() {
+            true => HostListError::Empty { source_name },
+            false => HostListError::NotFound { source_name, causes },
+        })
+    }
+
+    fn add_found(&mut self, found: Vec<Host>) {
+        for host in found {
+            if !self.hosts.iter().any(|known| known.transport == host.transport) {
+                self.hosts.push(host);
+            }
+        }
     }
 
     fn add(&mut self, word: &str) -> Result<(), SpecError> {
@@ -227,10 +302,26 @@ mod tests {
             ("# only\n--randomize --localslots=3", "list contained no hosts; can't distribute work"),
             ("a b/0 c", "list: host specification \"b/0\": bad multiplier \"/0\""),
             ("a --localslots=x", "list: host specification \"--localslots=x\": bad multiplier \"=x\""),
-            ("a +zeroconf", "list: +zeroconf: discovery of hosts is not built yet"),
+            ("a +zeroconf _distcc._tcp.b c", "a c"),
+            ("+zeroconf", "list leads to no hosts: +zeroconf: not looked for"),
+            (
+                "_d._tcp.b,cpp",
+                "list: host specification \"_d._tcp.b,cpp\": pump mode (',cpp') requires compression (',lzo')",
+            ),
         ] {
             assert_eq!(words(text), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn hosts_that_are_found_take_their_words_places_once() {
+        let found = |text: &str| zeroconf::parse(text);
+        let list = HostList::parse_and_find("a +zeroconf b _d._tcp.x", "list", &mut |wanted| match wanted {
+            Wanted::Zeroconf => Ok(found("red/2\na\n")),
+            Wanted::Service(entry) => Ok(found(&format!("{}:99\nred\n", entry.name.len()))),
+        });
+        let words: Vec<String> = list.unwrap().hosts.into_iter().map(|host| host.word).collect();
+        assert_eq!(words, ["a", "red/2", "b", "9:99"]);
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! Which machines may take a job, and which of their slots this one gets.
 //!
 //! Knows the host list's grammar, the lock files shared by all clients of a user, and which hosts failed
-//! lately. Does blocking input and output on those files; reads no environment and speaks no protocol.
+//! lately; where hosts are found that the list does not name (multicast DNS, DNS). Does blocking input and output; reads no
+//! environment.
 
 pub mod backoff;
+pub mod browser;
 pub mod list;
 pub mod name_hash;
+pub mod name_server;
+pub mod service;
 pub mod slots;
 pub mod spec;
+pub mod zeroconf;
 
 mod turnstile;
 

@@ -13,6 +13,7 @@ use mio::{Events, Poll, Token, Waker};
 use crate::probe::names::{Course, Names, Reach};
 use crate::probe::resolvers::{Answer, Resolvers};
 use crate::probe::target::{Target, Trial, Verdict};
+use crate::protocol::peer_text::one_line;
 use crate::sys::{process, resolve};
 use crate::{log_debug, log_info};
 
@@ -89,6 +90,13 @@ struct Host {
     state: State,
 }
 
+impl Host {
+    /// Its name, fit for a log: it may come from a variable that somebody else has set.
+    fn shown(&self) -> String {
+        one_line(&self.name)
+    }
+}
+
 struct Survey {
     plan: Plan,
     course: Course,
@@ -151,12 +159,12 @@ impl Survey {
             self.ask(now);
             self.begin(now);
             for (number, verdict) in std::mem::take(&mut self.verdicts) {
-                let name = self.hosts[number].name.as_str();
+                let host = &self.hosts[number];
                 match &verdict.up {
-                    Ok(()) => log_info!("{name}: up at {}", verdict.address),
-                    Err(why) => log_info!("{name}: down: {why}"),
+                    Ok(()) => log_info!("{}: up at {}", host.shown(), verdict.address),
+                    Err(why) => log_info!("{}: down: {why}", host.shown()),
                 }
-                if report(Finding { name, verdict }).is_break() {
+                if report(Finding { name: &host.name, verdict }).is_break() {
                     return Ok(summary(&self, false));
                 }
             }
@@ -187,8 +195,8 @@ impl Survey {
         log_info!("the time is over (option -t)");
         for host in self.active.iter().map(|number| &self.hosts[*number]) {
             match host.state {
-                State::Asked { .. } => log_info!("{}: name services have not answered", host.name),
-                _ => log_info!("{}: has not answered yet", host.name),
+                State::Asked { .. } => log_info!("{}: name services have not answered", host.shown()),
+                _ => log_info!("{}: has not answered yet", host.shown()),
             }
         }
     }
@@ -196,7 +204,7 @@ impl Survey {
     /// Asks about the names that are due.
     fn ask(&mut self, now: Instant) {
         while let Some((number, name)) = self.course.advance() {
-            log_debug!("{name}: looking it up");
+            log_debug!("{}: looking it up", one_line(&name));
             assert_eq!(number, self.hosts.len(), "BUG: a name out of order");
             let again = Some(now + self.plan.ask_again);
             self.hosts.push(Host { name: name.clone(), state: State::Asked { times: 1, again } });
@@ -237,7 +245,7 @@ impl Survey {
         let mut addresses = match addresses {
             Ok(addresses) => addresses,
             Err(error) => {
-                log_info!("{}: not found: {error}", host.name);
+                log_info!("{}: not found: {error}", host.shown());
                 self.course.missing();
                 return;
             }
@@ -248,7 +256,7 @@ impl Survey {
         let (example, bits) = (&self.example, self.plan.common_bits);
         addresses.retain(|address| example.iter().any(|other| have_in_common(address.ip(), *other, bits)));
         if addresses.is_empty() {
-            log_info!("{}: not in the network of the first host (option -m); the search ends", host.name);
+            log_info!("{}: not in the network of the first host (option -m); the search ends", host.shown());
             self.course.stop();
             self.early.clear();
             // Whoever is still asked for comes after this name.
@@ -283,7 +291,7 @@ impl Survey {
                 return;
             }
             self.waiting.pop_front();
-            log_debug!("{}: connecting to {addresses:?}", host.name);
+            log_debug!("{}: connecting to {addresses:?}", host.shown());
             let token = SOCKET_FIRST + number * resolve::ADDRESSES_MAX;
             match Target::start(addresses, token, trial, self.poll.registry(), now) {
                 Ok(target) => {
@@ -335,7 +343,7 @@ impl Survey {
                 (State::Asked { times, again }, _) if again.is_some_and(|again| again <= now) => {
                     *times += 1;
                     *again = (*times < QUESTIONS_MAX).then_some(now + self.plan.ask_again);
-                    log_debug!("{}: looking it up again", host.name);
+                    log_debug!("{}: looking it up again", host.shown());
                     self.resolvers.ask_again(number, unbracketed(&host.name));
                 }
                 (State::Tried(target, _), Some(trial)) if target.deadline() <= now => {

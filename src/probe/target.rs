@@ -187,8 +187,11 @@ impl Target {
 
 /// Whether a connection is made, not made yet, or failed.
 fn is_connected(stream: &TcpStream) -> io::Result<bool> {
-    if let Some(error) = stream.take_error()? {
-        return Err(error);
+    match stream.take_error()? {
+        // It was made and has ended already: what does not listen refuses instead.
+        Some(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(true),
+        Some(error) => return Err(error),
+        None => {}
     }
     match stream.peer_addr() {
         Ok(_) => Ok(true),

@@ -315,6 +315,34 @@ mod tests {
     }
 
     #[test]
+    fn no_reply_breaks_a_judge() {
+        let replies: [(u32, &[u8]); 3] = [
+            (1, b"DONE00000001STAT00000000SERR00000002abSOUT00000000DOTO00000003obj"),
+            (2, b"DONE00000002STAT00000100SERR00000005\x12a\x11\0\0SOUT00000000DOTO00000000"),
+            (3, b"DONE00000003STAT00000000SERR00000000SOUT00000000DOTO00000001oDOTD00000001d"),
+        ];
+        for (number, reply) in replies {
+            for at in 0..reply.len() {
+                for flipped in [1, 2, 8, 0x20, 0x80] {
+                    let mut changed = reply.to_vec();
+                    changed[at] ^= flipped;
+                    for piece in [1, 11, 4096] {
+                        // However the reply was cut the judgment is the same, and fit for a terminal. (How much
+                        // of it is quoted may differ.)
+                        let said = judged(number, &changed, piece);
+                        let other = judged(number, &changed, 5);
+                        assert_eq!(said.is_ok(), other.is_ok(), "{}", changed.escape_ascii());
+                        if let Err(fault) = said {
+                            assert!(!fault.to_string().contains(char::is_control), "{fault:?}");
+                        }
+                    }
+                    let _ = judged(number, &changed[..at], 3);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_judge_keeps_little_of_what_it_is_sent() {
         let mut judge = Judge::new(version(1));
         judge.take(b"DONE00000001STAT00000100SERR00040000").unwrap();

@@ -21,6 +21,7 @@
 //! against a limit when its header is read, before anything is allocated. An error uses nothing up and leaves
 //! the decoder where it was: asked again, it answers the same.
 
+pub mod announcement;
 pub mod handshake;
 pub mod include_query;
 pub mod request;

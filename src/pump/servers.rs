@@ -81,10 +81,12 @@ impl Search {
     /// Waits for its end, and makes a host list of what it found.
     pub fn finish(self, include_server: bool, voice: &Voice) -> OsString {
         let found = self.running.map(|running| finish(running, voice)).unwrap_or_default();
-        let found: Vec<&[u8]> = found.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).collect();
+        // A line's first word is the server; its latency may follow (option -l).
+        let lines = found.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_start);
+        let servers = lines.filter_map(|line| line.split(u8::is_ascii_whitespace).next());
         let mut list = b"--randomize".to_vec();
         let mut count = 0;
-        for server in found.into_iter().filter(|line| !line.is_empty()) {
+        for server in servers.filter(|server| !server.is_empty()) {
             count += 1;
             list.push(b' ');
             list.extend_from_slice(server);

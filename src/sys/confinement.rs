@@ -211,7 +211,8 @@ impl Chamber {
         let rules = || -> io::Result<Ruleset> {
             let apart = Place::all_of(furniture.shown_apart.iter().map(PathBuf::as_path))?;
             let root = self.root.place()?;
-            let readable = self.exposure.places()?.into_iter().chain(&apart).chain([&root]);
+            let files = self.exposure.files()?;
+            let readable = self.exposure.places()?.into_iter().chain(&files).chain(&apart).chain([&root]);
             // Nothing is written in the root itself but by a job that runs there.
             let at_root = command.directory.is_none_or(|directory| directory == Path::new("/"));
             let parts = self.root.places()?;

@@ -65,7 +65,7 @@ pub(super) struct Parts {
     pub(super) links: Vec<(PathBuf, OsString)>,
     /// What all this began with.
     base: Option<Exposure>,
-    /// What has come to it since, as Landlock knows it.
+    /// The directories that have come to it since, as Landlock knows them.
     places: OnceLock<Vec<Place>>,
 }
 
@@ -121,26 +121,32 @@ impl Exposure {
         &self.0
     }
 
-    /// All that is shown, as Landlock knows it; found once.
+    /// The directories that are shown, as Landlock knows them; found once.
     pub(super) fn places(&self) -> io::Result<Vec<&Place>> {
         let parts = self.parts();
         let mut all = parts.base.as_ref().map_or(Ok(Vec::new()), Exposure::places)?;
         if parts.places.get().is_none() {
             let known = |path: &Path| parts.base.as_ref().is_some_and(|base| base.parts().covers(path));
             let directories = parts.directories.iter().map(|directory| directory.path.as_path());
-            let files = parts.files.iter().map(PathBuf::as_path);
-            let found = Place::all_of(directories.chain(files).filter(|path| !known(path)))?;
+            let found = Place::all_of(directories.filter(|path| !known(path)))?;
             let _ = parts.places.set(found);
         }
         all.extend(parts.places.get().into_iter().flatten());
         Ok(all)
     }
 
+    /// The single files, as they are at this moment: each installation of a package puts a new `ld.so.cache` in the place
+    /// of the old one.
+    pub(super) fn files(&self) -> io::Result<Vec<Place>> {
+        Place::all_of(self.parts().files.iter().map(PathBuf::as_path))
+    }
+
     /// For a program outside a chamber: it may read what is shown, and its own file; write below `directory`, and to
     /// the `devices`.
     pub fn ruleset(&self, program: &Path, directory: &Path, devices: &[Place]) -> io::Result<Ruleset> {
         let own = if self.covers(program) { None } else { Place::open(program).ok() };
-        let readable = self.places()?.into_iter().chain(&own);
+        let files = self.files()?;
+        let readable = self.places()?.into_iter().chain(&files).chain(&own);
         Ruleset::for_program(readable, [&Place::open(directory)?], devices)
     }
 }

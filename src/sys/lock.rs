@@ -129,6 +129,25 @@ impl WritersTurn {
     }
 }
 
+/// A turn at reading a file that another process rewrites in its place under a [`WritersTurn`]. It ends when this value
+/// is dropped.
+#[derive(Debug)]
+pub struct ReadersTurn(File);
+
+impl ReadersTurn {
+    /// Opens the file and waits until nobody writes it. Where locks do not work, it is read as it is.
+    pub fn wait(path: &Path) -> io::Result<ReadersTurn> {
+        let file = open::without_waiting(path)?;
+        let _ = lock_records(&file, libc::F_SETLKW, libc::F_RDLCK);
+        Ok(ReadersTurn(file))
+    }
+
+    /// The file.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.0
+    }
+}
+
 fn holder(file: &File) -> io::Result<Option<i32>> {
     let found = record_lock(file, libc::F_GETLK)?;
     Ok((i32::from(found.l_type) != libc::F_UNLCK).then_some(found.l_pid))
@@ -136,9 +155,14 @@ fn holder(file: &File) -> io::Result<Option<i32>> {
 
 /// Carries out one lock command for an exclusive lock over the whole file.
 fn record_lock(file: &File, command: libc::c_int) -> io::Result<libc::flock> {
+    lock_records(file, command, libc::F_WRLCK)
+}
+
+/// The same for a lock of either kind.
+fn lock_records(file: &File, command: libc::c_int, kind: libc::c_int) -> io::Result<libc::flock> {
     // SAFETY: flock is plain numbers, for which zero is valid; some platforms have more fields than we name.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = libc::F_WRLCK as libc::c_short;
+    lock.l_type = kind as libc::c_short;
     lock.l_whence = libc::SEEK_SET as libc::c_short;
     loop {
         // SAFETY: the descriptor is open for as long as `file` is borrowed, and the three commands used here

@@ -3,6 +3,7 @@
 //! Knows nothing of distcc: no protocol, no hosts, no jobs.
 #![allow(unsafe_code)]
 
+pub mod answer;
 pub mod child;
 pub mod foreign_process;
 pub mod process;

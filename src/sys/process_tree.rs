@@ -4,6 +4,10 @@
 //! a tree is its root.
 
 use std::fs;
+use std::path::Path;
+
+/// Where the kernel shows control groups.
+const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
 
 /// Processes, and the memory they have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,11 +41,22 @@ pub fn usage(child: i32, processes_max: usize) -> Usage {
     usage
 }
 
-/// Memory of this machine, in bytes.
+/// Memory of this machine, or what this process and its relatives may have of it, in bytes.
 pub fn memory_of_machine() -> u64 {
     // SAFETY: no preconditions.
     let pages = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) };
-    u64::try_from(pages).unwrap_or(0).saturating_mul(page_bytes())
+    let physical = u64::try_from(pages).unwrap_or(0).saturating_mul(page_bytes());
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    memory_of_groups(&groups, Path::new(CONTROL_GROUPS)).map_or(physical, |limit| limit.min(physical))
+}
+
+/// The least `memory.max` of our control group and of those around it (cgroups version 2), if any has one.
+fn memory_of_groups(groups: &str, root: &Path) -> Option<u64> {
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let limit = |group: &Path| -> Option<u64> {
+        fs::read_to_string(root.join(group).join("memory.max")).ok()?.trim().parse().ok()
+    };
+    Path::new(own).ancestors().filter_map(limit).min()
 }
 
 /// What one page of memory has, in bytes.
@@ -72,6 +87,7 @@ fn children(process: &str) -> impl Iterator<Item = i32> + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::temp::TempDir;
     use std::io::Read;
     use std::os::unix::process::CommandExt;
     use std::process::{Command, Stdio};
@@ -96,5 +112,28 @@ mod tests {
         crate::sys::child::kill_group(pid);
         child.wait().unwrap();
         assert!(memory_of_machine() > 100 << 20);
+    }
+
+    #[test]
+    fn a_control_group_may_have_less_than_the_machine() {
+        let root = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+        let limit = |group: &str, text: &str| {
+            fs::create_dir_all(root.path().join(group)).unwrap();
+            fs::write(root.path().join(group).join("memory.max"), text).unwrap();
+        };
+        limit("a/b/c", "max\n");
+        limit("a/b", "3000\n");
+        limit("a", "2000\n");
+        limit("other", "1000\n");
+        for (groups, expected) in [
+            ("0::/a/b/c\n", Some(2000)),
+            ("1:cpu:/x\n0::/other\n", Some(1000)),
+            ("0::/\n", None),
+            ("0::/gone\n", None),
+            ("5:memory:/other\n", None),
+            ("", None),
+        ] {
+            assert_eq!(memory_of_groups(groups, root.path()), expected, "{groups:?}");
+        }
     }
 }

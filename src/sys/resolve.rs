@@ -141,6 +141,7 @@ fn way(services: &str, host: &str) -> Way {
     Way::Library(kept.join(" "))
 }
 
+// SAFETY: the declaration is that of the library, which exports it since 2.2.5 and in its static form.
 unsafe extern "C" {
     /// glibc's: replaces what nsswitch.conf says for one kind of names.
     fn __nss_configure_lookup(kind: *const libc::c_char, services: *const libc::c_char) -> libc::c_int;

@@ -28,6 +28,8 @@ pub enum Audience {
     /// The daemon itself, which makes namespaces, mounts in them and starts programs. It opens no sockets any more but
     /// local ones; those it has go on.
     Daemon,
+    /// A part of ours that talks to the network and parses what it hears. It starts no program.
+    Messenger,
 }
 
 /// A call's number on this machine's architecture, and as a 32-bit program on x86 makes it.
@@ -63,7 +65,9 @@ pub(super) struct Argument {
     pub(super) values: &'static [u32],
 }
 
-const ALL: &[Audience] = &[Audience::Confined, Audience::Unconfined, Audience::Daemon];
+const ALL: &[Audience] = &[Audience::Confined, Audience::Unconfined, Audience::Daemon, Audience::Messenger];
+/// Those that make no namespaces.
+const INMATES: &[Audience] = &[Audience::Confined, Audience::Unconfined, Audience::Messenger];
 const COMPILERS: &[Audience] = &[Audience::Confined, Audience::Unconfined];
 
 /// The flags of clone(2) that make a namespace. That of time is not among them: there its bit is part of a signal's
@@ -225,7 +229,7 @@ pub(super) const REFUSED: &[Group] = &[
     },
     // Namespaces and mounts are what chambers are made of. Nobody makes more of them in one.
     Group {
-        audiences: COMPILERS,
+        audiences: INMATES,
         verdict: Verdict::Refused(EPERM),
         calls: &[
             (libc::SYS_unshare, 310),
@@ -240,7 +244,12 @@ pub(super) const REFUSED: &[Group] = &[
         ],
     },
     Group {
-        audiences: COMPILERS,
+        audiences: &[Audience::Messenger],
+        verdict: Verdict::Refused(EPERM),
+        calls: &[(libc::SYS_execve, 11), (libc::SYS_execveat, 358)],
+    },
+    Group {
+        audiences: INMATES,
         verdict: Verdict::RefusedUnless(MAKES_NO_NAMESPACE, EPERM),
         calls: &[(libc::SYS_clone, 120)],
     },

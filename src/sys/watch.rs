@@ -1,4 +1,4 @@
-//! Hearing of files that were closed after writing, in one directory (inotify(7)).
+//! Hearing of files that were closed after writing, or after reading, in one directory (inotify(7)).
 //!
 //! Knows nothing of what the files are.
 
@@ -43,6 +43,15 @@ pub struct Closed {
 impl CloseWatch {
     /// Starts watching the directory. Fails where inotify is missing or the user has too many instances open.
     pub fn new(directory: &Path) -> io::Result<CloseWatch> {
+        CloseWatch::of(directory, libc::IN_CLOSE_WRITE)
+    }
+
+    /// The same for files that were open for reading only: who has looked, on file systems that keep no such times, too.
+    pub fn of_readers(directory: &Path) -> io::Result<CloseWatch> {
+        CloseWatch::of(directory, libc::IN_CLOSE_NOWRITE)
+    }
+
+    fn of(directory: &Path, closings: u32) -> io::Result<CloseWatch> {
         let path = CString::new(directory.as_os_str().as_bytes())?;
         // SAFETY: the call takes no pointers.
         let descriptor = unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) };
@@ -56,7 +65,7 @@ impl CloseWatch {
             libc::inotify_add_watch(
                 events.as_raw_fd(),
                 path.as_ptr(),
-                libc::IN_CLOSE_WRITE | libc::IN_DELETE_SELF | libc::IN_ONLYDIR,
+                closings | libc::IN_DELETE_SELF | libc::IN_ONLYDIR,
             )
         };
         if watch < 0 {
@@ -121,7 +130,7 @@ fn parse(mut bytes: &[u8], closed: &mut Closed) {
         let number = |at: usize| u32::from_ne_bytes(header[at..at + 4].try_into().expect("four bytes"));
         let (mask, length) = (number(4), number(12) as usize);
         let (name, rest) = rest.split_at(length.min(rest.len()));
-        if mask & libc::IN_CLOSE_WRITE != 0 {
+        if mask & libc::IN_CLOSE != 0 {
             // The name is padded with NULs.
             let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
             closed.names.push(OsString::from_vec(name.to_vec()));

@@ -26,6 +26,8 @@ LATER_SECONDS = 3
 # Clients say that they failed to distribute a job, or that compiling it failed over there: there, somebody may have
 # killed the compiler, or filled its disk.
 FAILED = re.compile(rb"(?m)^distcc\[\d+\] .*fail")
+# What a compiler over there says of a part that was killed, or that had no room. Its exit code is that of any failure.
+INTERRUPTED = re.compile(rb"(?m)^\S+: .*(?:[Kk]illed|No space left on device)")
 CRASHES = (signal.SIGABRT, signal.SIGSEGV)
 OWN_LINE = re.compile(rb"(?m)^distcc\[\d+\] .*\n?")
 VERDICT_LINE = re.compile(rb"(?m)^([^:\n]+:\d+:)(?:\d+:)? ((?:fatal error|error|warning): .*)$")
@@ -162,6 +164,9 @@ class Crew:
             return f"a wrong object ({size} bytes) in {output}.o: {stderr!r}"
         if status == 0 and dependencies != expected.dependencies:
             return f"wrong dependencies: {dependencies!r} instead of {expected.dependencies!r}"
+        if not job.has_fallback and status != 0 and INTERRUPTED.search(stderr):
+            self.counts["true errors without fallback"] += 1
+            return None if made is None else "an object after a failure"
         # Clients of 3.4 pass on what comes, also of a reply that derails later.
         if stdout != expected.stdout and not job.client.is_old:
             return f"standard output {stdout!r}"

@@ -60,12 +60,13 @@ class Farm:
 
     def environment(self, old, **more):
         """A client's whole environment; `old` for that of distcc 3.4. Both share slots and memory of failures."""
-        return dict(
+        settings = dict(
             PATH=SYSTEM_PATH, LC_ALL="C", HOME=f"{self.work}/home", DISTCC_DIR=f"{self.work}/distcc",
             TMPDIR=f"{self.work}/{'tmp-old' if old else 'tmp'}", DISTCC_IO_TIMEOUT=str(self.silence),
             DISTCC_BACKOFF_PERIOD="1", DISTCC_PAUSE_TIME_MSEC="20", DISTCC_MAX_DISCREPANCY="1000000",
-            DISTCC_PUMP="0", **more,
+            DISTCC_PUMP="0",
         )
+        return settings | more
 
     def processes(self):
         """Processes of this farm, by what their environment says: (id, words)."""

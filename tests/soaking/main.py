@@ -24,12 +24,13 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__f
 OLD_CLIENT = "/usr/bin/distcc"
 # Fewer jobs than this are a rehearsal: everything happens more often, so that it happens at all.
 REHEARSAL_JOBS = 2000
-REHEARSAL_PACE = 6
+REHEARSAL_PACE = 12
+REHEARSAL_OFTEN = 2
 # Each distinct command is compiled here first, and then on average so often by clients.
 JOBS_EACH = 8
 # Whoever is silent for so many seconds is given up, by clients and daemons.
 SILENCE_SECONDS = 20
-REHEARSAL_SILENCE_SECONDS = 4
+REHEARSAL_SILENCE_SECONDS = 3
 HOSTILE_PAUSE_SECONDS = 2.0
 # What is left must be gone after this time, and the daemons as they were before.
 SETTLE_SECONDS = 30
@@ -108,7 +109,7 @@ def what_is_left(farm):
 def soak(chosen, work_directory):
     """Returns the sections of the summary, and what is wrong."""
     is_rehearsal = chosen.jobs < REHEARSAL_JOBS
-    pace = REHEARSAL_PACE if is_rehearsal else 1
+    pace, often = (REHEARSAL_PACE, REHEARSAL_OFTEN) if is_rehearsal else (1, 1)
     silence = REHEARSAL_SILENCE_SECONDS if is_rehearsal else SILENCE_SECONDS
     farm = Farm(chosen.binary, work_directory, 2 * os.cpu_count(), silence)
     commands = work.commands(f"{work_directory}/src", REPOSITORY, chosen.seed, chosen.jobs // JOBS_EACH)
@@ -119,7 +120,7 @@ def soak(chosen, work_directory):
             clients.append(Client("3.4", OLD_CLIENT, farm, True))
         expected = work.expectations(commands, farm, clients)
         before = descriptors(farm.daemons[0].pid)
-        relay = RelayProcess([daemon.port for daemon in farm.daemons], chosen.seed, work_directory)
+        relay = RelayProcess([daemon.port for daemon in farm.daemons], chosen.seed, often, work_directory)
         hostile = HostileProcess(
             [daemon.port for daemon in farm.daemons], chosen.seed, HOSTILE_PAUSE_SECONDS / pace, work_directory
         )

@@ -77,9 +77,9 @@ class Packets:
 class Plan:
     """What is to happen to one connection."""
 
-    def __init__(self, rng, marks):
+    def __init__(self, rng, marks, often):
         self.rng, self.marks = rng, marks
-        draw, self.kind = rng.randrange(1000), None
+        draw, self.kind = rng.randrange(1000) / often, None
         for kind, share in KINDS.items():
             if draw < share:
                 self.kind = kind
@@ -157,9 +157,9 @@ def flipped(rng, piece, at):
 class Relay:
     """One daemon's relay."""
 
-    def __init__(self, listener, port, seed, marks, counts):
-        self.listener, self.port, self.seed, self.marks, self.counts = listener, port, seed, marks, counts
-        self.number = 0
+    def __init__(self, listener, port, seed, often, marks, counts):
+        self.listener, self.port, self.seed, self.often = listener, port, seed, often
+        self.marks, self.counts, self.number = marks, counts, 0
 
     async def serve(self):
         server = await asyncio.start_server(self.on_client, sock=self.listener, limit=PIECE_BYTES)
@@ -167,7 +167,7 @@ class Relay:
 
     async def on_client(self, reader, writer):
         self.number += 1
-        plan = Plan(random.Random(f"{self.seed}/{self.port}/{self.number}"), self.marks)
+        plan = Plan(random.Random(f"{self.seed}/{self.port}/{self.number}"), self.marks, self.often)
         self.counts["connections"] += 1
         server_writer = None
         try:
@@ -271,7 +271,7 @@ async def serve_all(relays, stopping):
         task.cancel()
 
 
-def run(listeners, ports, seed, marks, report):
+def run(listeners, ports, seed, often, marks, report):
     """The relay's process: serves until SIGTERM, then writes what it did."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Of a peer that is gone; what is sent to it is lost, as it should be.
@@ -281,7 +281,7 @@ def run(listeners, ports, seed, marks, report):
     stopping = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     loop.set_exception_handler(lambda *_: None)
-    relays = [Relay(listener, port, seed, marks, counts) for listener, port in zip(listeners, ports)]
+    relays = [Relay(listener, port, seed, often, marks, counts) for listener, port in zip(listeners, ports)]
     loop.run_until_complete(serve_all(relays, stopping))
     with open(report, "w") as file:
         json.dump(counts, file)
@@ -289,15 +289,15 @@ def run(listeners, ports, seed, marks, report):
 
 
 class RelayProcess:
-    """The process with a relay before each port."""
+    """The process with a relay before each port. It breaks `often` times as many connections as KINDS says."""
 
-    def __init__(self, ports, seed, work):
+    def __init__(self, ports, seed, often, work):
         self.marks, self.report = f"{work}/marks", f"{work}/relay.json"
         os.mkdir(self.marks)
         listeners = [socket.create_server(("127.0.0.1", 0), backlog=256) for _ in ports]
         self.ports = [listener.getsockname()[1] for listener in listeners]
         context = multiprocessing.get_context("fork")
-        arguments = (listeners, ports, seed, self.marks, self.report)
+        arguments = (listeners, ports, seed, often, self.marks, self.report)
         self.process = context.Process(target=run, args=arguments, daemon=True)
         self.process.start()
         for listener in listeners:

@@ -34,7 +34,9 @@ def descriptors(pid):
     kinds = Counter()
     for number in os.listdir(f"/proc/{pid}/fd"):
         try:
-            kinds[re.sub(r"\d+", "N", os.readlink(f"/proc/{pid}/fd/{number}"))] += 1
+            # What a daemon has open may be replaced while it runs.
+            target = os.readlink(f"/proc/{pid}/fd/{number}").removesuffix(" (deleted)")
+            kinds[re.sub(r"\d+", "N", target)] += 1
         except OSError:
             continue  # it was closed just now
     return kinds

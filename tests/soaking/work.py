@@ -16,6 +16,8 @@ Command = namedtuple("Command", "number words has_dependencies has_debug weight"
 # What a compiler left and said. `objects` holds every right one.
 Expected = namedtuple("Expected", "status stdout stderr objects dependencies")
 DEPENDENCY_TARGET = "the/object"
+# How long a daemon that nothing befalls may compile, on a machine that has much else to do, in seconds.
+CALM_SILENCE = "60"
 
 C_SOURCE = """#include <stddef.h>
 #include "common.h"
@@ -197,7 +199,7 @@ def expectation(command, farm, clients):
             for hosts in client.calm_hosts:
                 done = subprocess.run(
                     [client.program, *with_outputs(command, output)], cwd=directory, stdin=subprocess.DEVNULL,
-                    capture_output=True, env=client.environment(hosts, DISTCC_FALLBACK="0"),
+                    capture_output=True, env=client.environment(hosts, DISTCC_FALLBACK="0", DISTCC_IO_TIMEOUT=CALM_SILENCE),
                 )
                 if done.returncode or stripped(output) != local:
                     text = done.stderr.decode(errors="replace")

@@ -35,6 +35,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("systemd-analyze", "systemd"),
     ("strace", "strace"),
     ("unshare", "util-linux"),
+    ("promtool", "prometheus"),
     ("xinetd", "xinetd"),
 ];
 

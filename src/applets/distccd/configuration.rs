@@ -36,13 +36,13 @@ const JOB_SECONDS_DEFAULT: u64 = 3600;
 
 /// What the options ask for.
 pub(super) fn configure(mut options: Options, input: Input) -> Result<Config, ExitCode> {
-    if options.zeroconf {
-        log_warning!("--zeroconf: not built yet, ignored");
-    }
     if !options.stats && !options.stats_port.is_empty() {
         log_warning!("--stats-port: without --stats there are no statistics");
     }
     let inetd = options.inetd || (!options.daemon && !options.wizard && input != Input::Other);
+    if inetd && options.zeroconf {
+        log_warning!("--zeroconf: what inetd starts is not announced; run the server by itself for that");
+    }
     let log_level = log_level(&options);
     let sandbox = sandbox_mode(&options)?;
     let exposed = absolute_paths("--expose", &options.expose, "want a directory")?;
@@ -81,15 +81,18 @@ pub(super) fn configure(mut options: Options, input: Input) -> Result<Config, Ex
         connections_each: at_least_one("--connections-per-client", options.connections_per_client.pop())?
             .unwrap_or(CONNECTIONS_EACH_DEFAULT),
         queue: options.queue.pop().unwrap_or(QUEUE_DEFAULT),
-        spool_bytes: options.spool.pop().map(|mebibytes| mebibytes.saturating_mul(1 << 20)),
+        buffer_bytes: options.buffers.pop().map(bytes_of),
+        tree_bytes: options.trees.pop().map(bytes_of),
+        spool_bytes: options.spool.pop().map(bytes_of),
         job_memory: options.job_memory.pop().map_or_else(
             || Some((process_tree::memory_of_machine() / 2).max(JOB_MEMORY_MIN)),
-            |mib| (mib > 0).then(|| mib.saturating_mul(1 << 20)),
+            |mebibytes| (mebibytes > 0).then(|| bytes_of(mebibytes)),
         ),
         job_processor_seconds: Some(options.job_cpu.pop().unwrap_or(JOB_SECONDS_DEFAULT)).filter(|s| *s > 0),
         lifetime: options.lifetime.pop().filter(|seconds| *seconds > 0),
         nice: options.nice.pop().unwrap_or(NICE_DEFAULT),
         oom_score_adjustment: options.oom_score_adj.pop(),
+        zeroconf: options.zeroconf && !inetd,
         pid_file: options.pid_file.pop().map(|path| std::path::absolute(&path).unwrap_or(path)),
         user: options.user.pop(),
         any_compiler,
@@ -105,6 +108,10 @@ pub(super) fn configure(mut options: Options, input: Input) -> Result<Config, Ex
         log_level,
         environment: environment()?,
     })
+}
+
+fn bytes_of(mebibytes: u64) -> u64 {
+    mebibytes.saturating_mul(1 << 20)
 }
 
 fn at_least_one(option: &str, value: Option<usize>) -> Result<Option<usize>, ExitCode> {

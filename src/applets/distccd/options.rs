@@ -39,6 +39,9 @@ pub(super) struct Options {
     /// address or name to listen on (default: all)
     #[argh(option, arg_name = "addr")]
     pub(super) listen: Vec<String>,
+    /// announce the server in the local network
+    #[argh(switch)]
+    pub(super) zeroconf: bool,
     /// stay in the foreground
     #[argh(switch)]
     pub(super) no_detach: bool,
@@ -69,6 +72,12 @@ pub(super) struct Options {
     /// jobs that wait for a compiler's end (default: 1024)
     #[argh(option, arg_name = "n")]
     pub(super) queue: Vec<usize>,
+    /// memory for commands, small files and replies (default: 1024)
+    #[argh(option, arg_name = "mib")]
+    pub(super) buffers: Vec<u64>,
+    /// memory for unpacked files (default: at least 1024)
+    #[argh(option, arg_name = "mib")]
+    pub(super) trees: Vec<u64>,
     /// disk for sources that wait (default: half, or 8192)
     #[argh(option, arg_name = "mib")]
     pub(super) spool: Vec<u64>,
@@ -123,9 +132,6 @@ pub(super) struct Options {
     /// their port (default: 3633; 0: a free one)
     #[argh(option, arg_name = "n")]
     pub(super) stats_port: Vec<u16>,
-    /// announcement by multicast DNS, not built yet
-    #[argh(switch, hidden_help)]
-    pub(super) zeroconf: bool,
     /// admit only clients that authenticate (GSS-API)
     #[argh(switch)]
     pub(super) auth: bool,

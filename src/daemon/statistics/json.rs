@@ -1,15 +1,21 @@
 //! The numbers as programs read them, the page's among them: one JSON object, described in docs/statistics.md.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
+use crate::daemon::patron::Origin;
 use crate::daemon::statistics::clients::Share;
-use crate::daemon::statistics::ledger::{Ledger, TIME_BOUNDS};
+use crate::daemon::statistics::ledger::{Ledger, Refused, TIME_BOUNDS};
 use crate::daemon::statistics::machine::Machine;
 use crate::daemon::statistics::reason::Reason;
 use crate::daemon::statistics::steps::{Step, Steps};
 use crate::daemon::summary::Outcome;
+
+/// Clients whose time is told step by step.
+const HISTORIES_MAX: usize = 6;
 
 /// Everything there is to know. `lost` occurrences were not counted.
 pub fn json(ledger: &Ledger, machine: &Machine, lost: u64, now: Instant) -> String {
@@ -99,18 +105,17 @@ fn share(share: &Share) -> Map<String, Value> {
 }
 
 fn clients(ledger: &Ledger, now: Instant) -> Vec<Value> {
-    let client = |(origin, sums, seen): (_, &Share, Instant)| {
+    let client = |(origin, sums, seen): (Origin, &Share, Instant)| {
         let mut fields = share(sums);
-        fields.insert("address".into(), format!("{origin}").into());
+        fields.insert("address".into(), origin.to_string().into());
         fields.insert("idle_seconds".into(), now.saturating_duration_since(seen).as_secs().into());
         Value::Object(fields)
     };
-    let clients: Vec<(crate::daemon::patron::Origin, &Share, Instant)> = ledger.clients.by_time();
-    clients.into_iter().map(client).collect()
+    ledger.clients.by_time().into_iter().map(client).collect()
 }
 
 fn last_refusals(ledger: &Ledger, now: Instant) -> Vec<Value> {
-    let refusal = |refused: &crate::daemon::statistics::ledger::Refused| {
+    let refusal = |refused: &Refused| {
         json!({
             "seconds_ago": now.saturating_duration_since(refused.at).as_secs(),
             "client": refused.client,
@@ -148,13 +153,42 @@ fn history(steps: &Steps, now: Instant) -> Value {
         "received_bytes": column(steps, |step| step.received),
         "sent_bytes": column(steps, |step| step.sent),
         "refused": Value::Object(refused.collect()),
+        "clients": history_of_clients(steps),
     })
+}
+
+/// The compilers' time of those clients who had most of it, and of all the others (without an address).
+fn history_of_clients(steps: &Steps) -> Vec<Value> {
+    let mut sums: HashMap<Origin, u64> = HashMap::new();
+    for (client, time) in steps.over().flat_map(|step| &step.by_client) {
+        *sums.entry(*client).or_default() += time;
+    }
+    let mut clients: Vec<(Reverse<u64>, Origin)> =
+        sums.into_iter().map(|(client, time)| (Reverse(time), client)).collect();
+    clients.sort_unstable();
+    clients.truncate(HISTORIES_MAX);
+    let of = |step: &Step| clients.iter().map(|(_, client)| step.compiling_for(*client)).sum::<u64>();
+    let seconds = |times: Vec<u64>| times.into_iter().map(|time| time as f64 / 1000.0).collect::<Vec<_>>();
+    let others: Vec<u64> = steps.over().map(|step| step.compiling_ms.saturating_sub(of(step))).collect();
+    let mut columns: Vec<Value> = clients
+        .iter()
+        .map(|(_, client)| {
+            let times = steps.over().map(|step| step.compiling_for(*client)).collect();
+            json!({ "address": client.to_string(), "compile_seconds": seconds(times) })
+        })
+        .collect();
+    if others.iter().any(|time| *time > 0) {
+        columns.push(json!({ "address": Value::Null, "compile_seconds": seconds(others) }));
+    }
+    columns
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::statistics::cases;
+    use crate::daemon::refusal::Refusal;
+    use crate::daemon::statistics::{Ending, Levels, Occurrence, cases};
+    use crate::exit_code::ExitCode;
 
     #[test]
     fn the_object_has_what_the_page_shows() {
@@ -173,11 +207,42 @@ mod tests {
             ("/history/0/compiled/1", json!(1)),
             ("/history/0/refused/compiler/1", json!(1)),
             ("/history/1/running/0", json!(2.0)),
+            ("/history/0/clients/0/address", json!("192.0.2.1")),
+            ("/history/0/clients/0/compile_seconds/1", json!(0.36)),
             ("/machine/largest_process/name", json!("cc1plus")),
             ("/longest_job/source", json!("hello.c")),
         ] {
             assert_eq!(value.pointer(pointer), Some(&expected), "{pointer} in {value:#}");
         }
         assert_eq!(value["history"][0]["running"].as_array().unwrap().len(), 20);
+    }
+
+    #[test]
+    fn a_day_of_much_work_by_many_is_not_too_long_to_be_asked_for() {
+        let (mut ledger, _) = cases::ledger();
+        let began = ledger.began + Duration::from_secs(60);
+        for step in 0..2 * 24 * 3600 / 5 {
+            let at = began + Duration::from_secs(5 * step);
+            let busy = usize::try_from(step % 65).unwrap();
+            let levels = Levels { running: busy, waiting: 10 * busy, clients: 11 * busy };
+            ledger.note(at, Occurrence::Levels(levels));
+            for outcome in [Outcome::Compiled, Outcome::Failed, Outcome::Other] {
+                let origin = Origin::V6Net(step % 1000);
+                let refusal =
+                    Some(Refusal::new(ExitCode::ALL[(step % 21) as usize], "\u{1f980}".repeat(500)));
+                let ending = Ending { origin, refusal, ..cases::ending(outcome, 1 + step % 7919) };
+                ledger.note(at, Occurrence::Ended(Box::new(ending)));
+            }
+        }
+        let now = began + Duration::from_secs(2 * 24 * 3600);
+        ledger.pass(now);
+        let text = json(&ledger, &cases::machine(), 0, now);
+        let value: Value = serde_json::from_str(&text).unwrap();
+        let lengths: Vec<usize> =
+            (0..3).map(|series| value["history"][series]["running"].as_array().unwrap().len()).collect();
+        assert_eq!(lengths, [300, 360, 288]);
+        assert_eq!(value["history"][2]["clients"].as_array().unwrap().len(), HISTORIES_MAX + 1);
+        assert_eq!(value["clients"].as_array().unwrap().len(), 64);
+        assert!(text.len() < 256 << 10, "{} bytes", text.len());
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::daemon::patron::Origin;
 use crate::daemon::statistics::clients::Clients;
 use crate::daemon::statistics::reason::Reason;
 use crate::daemon::statistics::steps::{Step, Steps};
@@ -157,7 +158,7 @@ impl Ledger {
             step.failed += u32::from(ending.outcome == Outcome::Failed);
         });
         if let Some(time) = ending.compiling {
-            self.note_compile(time);
+            self.note_compile(ending.origin, time);
         }
         if ending.outcome == Outcome::Compiled
             && self.longest.as_ref().is_none_or(|longest| longest.time < ending.time)
@@ -165,12 +166,7 @@ impl Ledger {
             let (source, compiler) = (shortened(&ending.source), shortened(&ending.compiler));
             self.longest = Some(Longest { source, compiler, time: ending.time });
         }
-        let Some(refusal) = &ending.refusal else {
-            if ending.outcome == Outcome::BadRequest {
-                self.refuse(Reason::Protocol);
-            }
-            return;
-        };
+        let Some(refusal) = &ending.refusal else { return };
         let reason = Reason::of(refusal);
         self.refuse(reason);
         if self.last_refusals.len() == REFUSALS_KEPT {
@@ -180,16 +176,13 @@ impl Ledger {
         self.last_refusals.push_back(Refused { at, client, reason, text });
     }
 
-    fn note_compile(&mut self, time: Duration) {
+    fn note_compile(&mut self, client: Origin, time: Duration) {
         self.compiling += time;
         let seconds = time.as_secs_f64();
         let class = TIME_BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(TIME_BOUNDS.len());
         self.times[class] += 1;
         let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        self.each(|step| {
-            step.compiling_ms += time;
-            step.compiling_max_ms = step.compiling_max_ms.max(time);
-        });
+        self.each(|step| step.note_compile(client, time));
     }
 
     fn refuse(&mut self, reason: Reason) {
@@ -230,7 +223,9 @@ impl Ledger {
 
 /// The beginning of a text.
 fn shortened(text: &str) -> String {
-    text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_string()
+    let most = text.len().min(TEXT_BYTES_MAX);
+    let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text[..end].to_string()
 }
 
 #[cfg(test)]
@@ -313,11 +308,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_counts_as_a_refusal() {
+    fn who_is_dropped_was_refused() {
         let (mut ledger, began) = ledger();
-        ledger.note(began, ended(ending(Outcome::BadRequest, 0)));
+        ledger.note(began, Occurrence::Connected);
         ledger.note(began, Occurrence::Dropped);
-        assert_eq!(ledger.refusals[Reason::Protocol as usize], 1);
+        assert_eq!((ledger.connected, ledger.dropped), (1, 1));
         assert_eq!(ledger.refusals[Reason::Busy as usize], 1);
     }
 }

@@ -6,7 +6,7 @@ use crate::exit_code::ExitCode;
 /// Why jobs are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The client is not in the access list.
+    /// The client is not in the access list, or has not proved who it is.
     Access,
     /// Too many clients, too many jobs.
     Busy,
@@ -40,7 +40,7 @@ impl Reason {
     /// The class of a refusal.
     pub fn of(refusal: &Refusal) -> Reason {
         match refusal.code {
-            ExitCode::AccessDenied => Reason::Access,
+            ExitCode::AccessDenied | ExitCode::GssapiFailed => Reason::Access,
             ExitCode::Busy => Reason::Busy,
             ExitCode::CompilerMissing => Reason::Compiler,
             ExitCode::ProtocolError | ExitCode::Truncated => Reason::Protocol,

@@ -4,8 +4,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::daemon::patron::Origin;
 use crate::daemon::statistics::Levels;
 use crate::daemon::statistics::reason::Reason;
+
+/// Clients that are told apart in one step: three series of steps have them in less than a mebibyte.
+const CLIENTS_MAX: usize = 16;
 
 /// The sums of one step.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,10 +32,30 @@ pub struct Step {
     pub compiling_ms: u64,
     /// The longest of them.
     pub compiling_max_ms: u64,
+    /// The same time by client, as far as there is room.
+    pub by_client: Vec<(Origin, u64)>,
     /// Bytes from clients whose jobs ended.
     pub received: u64,
     /// Bytes to them.
     pub sent: u64,
+}
+
+impl Step {
+    /// A compiler has ended that ran so long for this client.
+    pub fn note_compile(&mut self, client: Origin, time_ms: u64) {
+        self.compiling_ms += time_ms;
+        self.compiling_max_ms = self.compiling_max_ms.max(time_ms);
+        match self.by_client.iter().position(|(known, _)| *known == client) {
+            Some(index) => self.by_client[index].1 += time_ms,
+            None if self.by_client.len() < CLIENTS_MAX => self.by_client.push((client, time_ms)),
+            None => {}
+        }
+    }
+
+    /// The compilers' time for one client.
+    pub fn compiling_for(&self, client: Origin) -> u64 {
+        self.by_client.iter().find(|(known, _)| *known == client).map_or(0, |(_, time)| *time)
+    }
 }
 
 /// The last steps, of which the newest is not over yet.
@@ -147,6 +171,19 @@ mod tests {
             assert!(steps.over().all(|step| step.running_ms == 3000 && step.compiled == 0), "{silence}");
             assert_eq!(steps.age(now), SECOND * (silence % 3), "{silence}");
         }
+    }
+
+    #[test]
+    fn a_step_tells_some_clients_apart() {
+        let mut step = Step::default();
+        let client = |number: u32| Origin::V4(number.into());
+        for number in 0..40 {
+            step.note_compile(client(number), 10);
+        }
+        step.note_compile(client(3), 5);
+        assert_eq!((step.compiling_ms, step.compiling_max_ms), (405, 10));
+        assert_eq!(step.by_client.len(), CLIENTS_MAX);
+        assert_eq!([3, 4, 39].map(|number| step.compiling_for(client(number))), [15, 10, 0]);
     }
 
     #[test]
