@@ -110,6 +110,11 @@ fn our_client_finds_our_server_compiles_there_and_forgets_it_when_it_is_gone() {
     let (_, problems) = ours.distcc(&client, &["gcc", "-c", "x.c"]);
     assert!(ours.sandbox.work("x.o").exists(), "{problems}");
     assert!(text(&log).contains("COMPILE_OK"), "{}", text(&log));
+    // Who talks to the network has given up what it does not need.
+    let pid = server.run(&["pgrep", "-f", "^distccd-announcer"]);
+    let status = server.run(&["cat", &format!("/proc/{}/status", pid.trim())]);
+    let has = |line: &str| status.lines().any(|found| found.split_whitespace().eq(line.split_whitespace()));
+    assert!(has("Seccomp: 2") && has("NoNewPrivs: 1") && !status.contains("\nUid:\t0"), "{status}");
     // A second server, and the end of the first one: with SIGKILL, which it cannot tell anybody.
     let second = ours.daemon(&server, &["--port=0", "--jobs=2"]);
     wait_until("the collision", || text(&second).contains("distcc@blue (2)"));
