@@ -48,6 +48,7 @@ impl Ours {
             .stdout(Stdio::null())
             .stderr(fs::File::create(&log).unwrap())
             .spawn()
+            .map(drop)
             .unwrap();
         wait_until("the daemon", || text(&log).contains("listening on"));
         log
@@ -247,6 +248,7 @@ fn the_list_is_given_up_when_nobody_reads_it() {
         .arg(&directory)
         .args(["/usr/bin", idle])
         .spawn()
+        .map(drop)
         .unwrap();
     wait_until("an answer", || text(&directory.join("hosts")).contains(":3632"));
     // Reading is enough to keep it, whatever the file system does with times.
