@@ -91,12 +91,12 @@ pub fn run(
     let taste = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let servers = Servers { machine, version, taste, ..Servers::default() };
     let result = keep(&mut list, servers, &events, idle, answered);
-    // Who comes now is to find no list, and nobody who keeps it.
-    let _ = list.write("");
+    // Who comes now is to find no list, or why there is none, and nobody who keeps it.
+    let _ = list.write(&result.as_ref().err().map(|error| format!("# {error}\n")).unwrap_or_default());
+    drop(lock);
     if let Ok(ended) = network.shutdown() {
         let _ = ended.recv_timeout(SETTLE_TIME_MAX);
     }
-    drop(lock);
     result.map_err(failed)
 }
 
