@@ -14,6 +14,7 @@ pub mod signal;
 pub mod lock;
 pub mod watch;
 
+pub mod appetite;
 pub mod heap;
 pub mod mapped_file;
 pub mod temp;
