@@ -329,7 +329,7 @@ pub fn meaning(message: &[u8], question: &[u8], id: u16) -> Meaning {
 }
 
 /// Whether a name can stand in a host list and be the part of a file's name.
-fn is_host_name(name: &str) -> bool {
+pub fn is_host_name(name: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&name.len())
         && !name.starts_with(['-', '.', '_'])
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))

@@ -18,8 +18,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::sys::open;
+
+/// How long a reader pauses until it looks again whether the writer has finished, who needs much less.
+const READERS_PAUSE: Duration = Duration::from_millis(2);
 
 /// The lock files this process has open. Process-wide, as the locks themselves are.
 static OPEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -135,10 +140,21 @@ impl WritersTurn {
 pub struct ReadersTurn(File);
 
 impl ReadersTurn {
-    /// Opens the file and waits until nobody writes it. Where locks do not work, it is read as it is.
-    pub fn wait(path: &Path) -> io::Result<ReadersTurn> {
+    /// Opens the file and waits until nobody writes it, or until the deadline, which is an error. Where locks do not work,
+    /// it is read as it is.
+    pub fn wait(path: &Path, deadline: Instant) -> io::Result<ReadersTurn> {
         let file = open::without_waiting(path)?;
-        let _ = lock_records(&file, libc::F_SETLKW, libc::F_RDLCK);
+        while let Err(error) = lock_records(&file, libc::F_SETLK, libc::F_RDLCK) {
+            let is_taken = matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES));
+            if !is_taken {
+                break;
+            }
+            if Instant::now() >= deadline {
+                let text = "somebody has had it locked for writing for too long";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+            thread::sleep(READERS_PAUSE);
+        }
         Ok(ReadersTurn(file))
     }
 
