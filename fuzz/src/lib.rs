@@ -8,6 +8,7 @@
 pub mod analysis;
 pub mod commands;
 pub mod compression;
+pub mod discovery;
 pub mod lists;
 pub mod results;
 pub mod visits;
@@ -20,6 +21,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// All targets.
 pub const TARGETS: &[Target] = &[
     ("access_list", lists::access_list),
+    ("announcement", discovery::announcement),
     ("client_command", commands::client_command),
     ("command_list", lists::command_list),
     ("compress", compression::compress),
@@ -38,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     ("response", wire::response),
     ("response_file", words::response_file),
     ("server_command", commands::server_command),
+    ("service_answer", discovery::service_answer),
     ("shell_words", words::shell_words),
     ("state_file", results::state_file),
     ("surroundings", wire::surroundings),

@@ -5,13 +5,14 @@
 # _distcc_options PROGRAM: one a line. What follows the list of options in --help names no options of its own.
 _distcc_options() {
     "$1" --help 2>/dev/null | awk '
-        /^(Environment|Host list)/ { exit }
+        /^(Environment|Host list|Examples)/ { exit }
         /^ *-/ { sub(/^ +/, ""); sub(/  .*/, ""); only = "" }
         !/^-/ { only = "--" }
         {
             count = split($0, words, /[][|, ]+/)
             for (i = 1; i <= count; i++) {
                 word = words[i]
+                if (word ~ /^-[A-Za-z][A-Z]+$/) word = substr(word, 1, 2)  # and its value
                 if (word ~ /^--?[A-Za-z][A-Za-z0-9_-]*$/ && index(word, only) == 1 && !(word in seen)) {
                     seen[word]
                     print word

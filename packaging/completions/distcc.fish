@@ -5,7 +5,7 @@
 function __distcc_options
     set -l program (commandline -opc)[1]
     $program --help 2>/dev/null | awk '
-        /^(Environment|Host list)/ { exit }
+        /^(Environment|Host list|Examples)/ { exit }
         {
             text = ""; only = "--"
             if (sub(/^ +-/, "-")) {
@@ -18,6 +18,7 @@ function __distcc_options
             count = split($0, words, /[][|, ]+/)
             for (i = 1; i <= count; i++) {
                 word = words[i]
+                if (word ~ /^-[A-Za-z][A-Z]+$/) word = substr(word, 1, 2)  # and its value
                 if (word ~ /^--?[A-Za-z][A-Za-z0-9_-]*$/ && index(word, only) == 1 && !(word in seen)) {
                     seen[word]
                     print word "\t" text

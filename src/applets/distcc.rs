@@ -53,6 +53,8 @@ Host list: words separated by blanks, best first:
    localhost[/N]                  compile here, N at once
    HOST[:PORT][/N][,lzo[,cpp]]    a distccd (port 3632); ,cpp: it preprocesses
    [USER]@HOST[/N][:COMMAND]      through ssh
+   +zeroconf                      servers that announce themselves (mDNS)
+   _distcc._tcp.DOMAIN[/N][,lzo]  the hosts DNS has for this service (SRV)
    --randomize  --localslots=N  --localslots_cpp=N
 
 Masquerade: make links to distcc called gcc, cc, g++, c++, clang in a

@@ -70,6 +70,20 @@ const RECORDED_PATHS: [&str; 8] = [
     "-main-file-name",
 ];
 
+/// Options of all preprocessors whose values are paths, or anything: what they find, the driver's options find as well.
+const SEARCHES: [&str; 10] = [
+    "-D",
+    "-I",
+    "-U",
+    "-idirafter",
+    "-imacros",
+    "-include",
+    "-iquote",
+    "-isysroot",
+    "-isystem",
+    "-iwithprefix",
+];
+
 /// Options of assemblers whose values may hold a slash: directories to search, names to write down, symbols.
 const ASSEMBLER_PATHS: [&str; 7] = [
     "--debug-prefix-map",
@@ -86,6 +100,8 @@ const ASSEMBLER_PATHS: [&str; 7] = [
 pub(super) struct Judge<'a> {
     /// The word that was passed to clang's frontend before.
     frontend: Option<&'a OsStr>,
+    /// The word that was passed to the preprocessor before.
+    preprocessor: Option<&'a OsStr>,
     /// The word that was passed to the assembler before.
     assembler: Option<&'a OsStr>,
 }
@@ -110,7 +126,7 @@ impl<'a> Judge<'a> {
                 Role::Backend => check_backend(value),
                 Role::Frontend => check_frontend(value, &mut self.frontend),
                 Role::Assembler => check_assembler(value, &mut self.assembler),
-                Role::PassedToPreprocessor => check_by_table(value),
+                Role::PassedToPreprocessor => check_preprocessor(value, &mut self.preprocessor),
                 _ => {
                     check_option(item)?;
                     // A compiler may know the option in another form than the table, and then its value is an option.
@@ -248,6 +264,20 @@ fn check_frontend<'a>(value: &'a OsStr, before: &mut Option<&'a OsStr>) -> Resul
     if holds_slash(value) { Err(NAMES_PATH) } else { Ok(()) }
 }
 
+/// Judges a value of `-Xpreprocessor`. To gcc's preprocessor it is what it is to the driver; clang hands it to its frontend,
+/// as if it were a value of `-Xclang`. The name of the compiler does not tell which one will run.
+fn check_preprocessor<'a>(value: &'a OsStr, before: &mut Option<&'a OsStr>) -> Result<(), &'static str> {
+    check_by_table(value)?;
+    let bytes = value.as_bytes();
+    let is_path =
+        !is_option(value) && before.is_some_and(|option| SEARCHES.iter().any(|name| option == *name));
+    if is_path || SEARCHES.iter().any(|name| bytes.starts_with(name.as_bytes())) {
+        *before = Some(value);
+        return Ok(());
+    }
+    check_frontend(value, before)
+}
+
 /// Judges the words of `-Wa,` or `-Xassembler`. Assemblers take long options with one dash or two, and any beginning
 /// of their names.
 fn check_assembler<'a>(list: &'a OsStr, before: &mut Option<&'a OsStr>) -> Result<(), &'static str> {
@@ -313,7 +343,7 @@ mod tests {
     #[test]
     fn lists_are_sorted() {
         assert!(SUSPECT_WORDS.is_sorted() && HARMLESS.is_sorted());
-        assert!(RECORDED_PATHS.is_sorted() && ASSEMBLER_PATHS.is_sorted());
+        assert!(RECORDED_PATHS.is_sorted() && ASSEMBLER_PATHS.is_sorted() && SEARCHES.is_sorted());
         let suspect = |name: &&&str| SUSPECT_WORDS.iter().any(|word| has_word(name.as_bytes(), word));
         assert_eq!(HARMLESS.iter().find(|name| !suspect(name)), None, "it needs no exception");
     }
@@ -357,6 +387,7 @@ mod tests {
             "gcc -Wl,-rpath,/x/y -L/x -l/y -T/x.ld -fuse-ld=/usr/bin/ld -Xlinker /x --library-directory=/x -c a.c",
             "gcc -I/a -isystem /b -include /c.h -D A=/d -DX=/y -U/z -MD -MF /e.d -MT /f.o --param x=1 -c a.c",
             "gcc -B/usr/lib/gcc-cross -Wp,-MMD,/x/.a.o.d -Wp,-D_FORTIFY_SOURCE=2 -c a.c",
+            "clang -Xpreprocessor -DX=/y -Xpreprocessor -I -Xpreprocessor /a -Xpreprocessor -fopenmp -c a.c",
             "gcc -v -Q -ftime-report -fmem-report -Weverything -Wdocumentation -P -C -fdirectives-only -c a.c",
         ];
         for command in options {
@@ -395,6 +426,13 @@ mod tests {
             ("--for-assembler=-o", "--for-assembler=-o lets"),
             ("--for-assembler --MD", "--for-assembler --MD lets"),
             ("-Xpreprocessor -fplugin=x", "-Xpreprocessor -fplugin=x loads"),
+            ("-Xpreprocessor -load -Xpreprocessor x", "-Xpreprocessor -load loads"),
+            ("-Xpreprocessor -I -Xpreprocessor -load -Xpreprocessor x", "-Xpreprocessor -load loads"),
+            ("-Xpreprocessor -mllvm -Xpreprocessor -load=x", "-Xpreprocessor -load=x loads"),
+            ("-Xpreprocessor -add-plugin -Xpreprocessor x", "-Xpreprocessor -add-plugin loads"),
+            ("-Xpreprocessor -o -Xpreprocessor x", "-Xpreprocessor -o "),
+            ("-Xpreprocessor -Ix -Xpreprocessor /x", "-Xpreprocessor /x "),
+            ("-Xpreprocessor -include-pch -Xpreprocessor x", "-Xpreprocessor -include-pch "),
             ("-Xanalyzer -load", "-Xanalyzer speaks"),
             ("-Xarch_host -fplugin=x", "-Xarch_host gives"),
             ("-Xarch_x86_64 -fplugin=x", "-Xarch_x86_64 gives"),

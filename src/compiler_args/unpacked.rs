@@ -353,7 +353,7 @@ mod tests {
             ("-fsanitize=address", "-fsanitize=address records"),
             ("-fsanitize=address -fno-sanitize=all", ""),
             ("-frecord-gcc-switches", "-frecord-gcc-switches records"),
-            ("-Xpreprocessor -MD -Xpreprocessor /etc/x", "-Xpreprocessor speaks"),
+            ("-Xpreprocessor -MD -Xpreprocessor x", "-Xpreprocessor speaks"),
             ("-ivfsoverlay x.yaml", "-ivfsoverlay shows files"),
         ];
         for (options, want) in cases {

@@ -101,10 +101,10 @@ pub fn run(
         Ok(false)
     };
     let result = keep(&mut list, servers, &mut network, anew, idle, answered);
-    // Who comes now is to find no list, and nobody who keeps it.
-    let _ = list.write("");
-    network.leave();
+    // Who comes now is to find no list, or why there is none, and nobody who keeps it.
+    let _ = list.write(&result.as_ref().err().map(|error| format!("# {error}\n")).unwrap_or_default());
     drop(lock);
+    network.leave();
     result.map_err(failed)
 }
 

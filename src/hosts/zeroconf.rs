@@ -34,6 +34,8 @@ pub const PROGRAM: &str = "distcc-zeroconf";
 /// How long the first client waits for an answer from the network; later ones find it. Servers answer within a fifth
 /// of a second (RFC 6762, 6), and the process waits for them for less than this.
 pub const FIRST_ANSWER_TIME_MAX: Duration = Duration::from_millis(1500);
+/// How often the process is started for one job.
+const ATTEMPTS: u32 = 2;
 /// Largest file of hosts that is read, in bytes, as in 3.4.
 pub const FILE_BYTES_MAX: u64 = 100 * 1024;
 /// How a line begins that says something to people.
@@ -44,12 +46,19 @@ pub fn hosts(distcc_directory: &Path, search_path: &OsStr) -> Result<Vec<Host>, 
     let directory = distcc_directory.join(DIRECTORY);
     let deadline = Instant::now() + FIRST_ANSWER_TIME_MAX;
     let failed = |error: io::Error| format!("+zeroconf: {}: {error}", directory.display());
-    if !lock::is_locked(&directory.join(LOCK)).map_err(failed)? {
-        fs::create_dir_all(&directory).map_err(failed)?;
-        start(&directory, search_path, deadline)
-            .map_err(|error| format!("+zeroconf: start {PROGRAM}: {error}"))?;
+    let mut text = String::new();
+    // Twice where the process ends, for want of readers, just when we come.
+    for _ in 0..ATTEMPTS {
+        if !lock::is_locked(&directory.join(LOCK)).map_err(failed)? {
+            fs::create_dir_all(&directory).map_err(failed)?;
+            start(&directory, search_path, deadline)
+                .map_err(|error| format!("+zeroconf: start {PROGRAM}: {error}"))?;
+        }
+        text = wait_for_answer(&directory, deadline).map_err(failed)?;
+        if !text.is_empty() {
+            break;
+        }
     }
-    let text = wait_for_answer(&directory.join(HOSTS), &directory, deadline).map_err(failed)?;
     let hosts = parse(&text);
     if hosts.is_empty() {
         let said = text.lines().find_map(|line| line.strip_prefix(COMMENT)).map(str::trim);
@@ -93,10 +102,16 @@ fn start(directory: &Path, search_path: &OsStr, deadline: Instant) -> io::Result
     Ok(())
 }
 
-/// The file's text, as soon as there is any; what it is at the deadline otherwise.
-fn wait_for_answer(file: &Path, directory: &Path, deadline: Instant) -> io::Result<String> {
+/// The file's text, as soon as there is any. Empty if there is none at the deadline, or nobody at it any more, or a process
+/// of 3.4 that has found nothing: it leaves the file empty for as long as that is so.
+fn wait_for_answer(directory: &Path, deadline: Instant) -> io::Result<String> {
+    let (file, lock) = (&directory.join(HOSTS), &directory.join(LOCK));
     let text = read(file, deadline)?;
-    if !text.is_empty() {
+    let is_old = || {
+        let changed = fs::metadata(file).and_then(|metadata| metadata.modified());
+        changed.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > FIRST_ANSWER_TIME_MAX))
+    };
+    if !text.is_empty() || is_old() {
         return Ok(text);
     }
     // Made before the second look, so that nothing is missed between the two.
@@ -104,7 +119,7 @@ fn wait_for_answer(file: &Path, directory: &Path, deadline: Instant) -> io::Resu
     loop {
         let text = read(file, deadline)?;
         let left = deadline.saturating_duration_since(Instant::now());
-        if !text.is_empty() || left.is_zero() {
+        if !text.is_empty() || left.is_zero() || !lock::is_locked(lock)? {
             return Ok(text);
         }
         watch.wait(left)?;
@@ -141,8 +156,11 @@ mod tests {
     fn an_answer_is_waited_for_by_event_and_not_for_ever() {
         let directory = TestDirectory::new("zeroconf");
         let file = directory.join(HOSTS);
+        let lock = LockFile::open(&directory.join(LOCK)).unwrap();
+        assert!(lock.try_lock().unwrap());
         let deadline = Instant::now() + Duration::from_millis(50);
-        assert_eq!(wait_for_answer(&file, &directory, deadline).unwrap(), "");
+        assert_eq!(wait_for_answer(&directory, deadline).unwrap(), "");
+        assert!(Instant::now() >= deadline);
         fs::write(&file, "").unwrap();
         let writer = {
             let file = file.clone();
@@ -152,7 +170,7 @@ mod tests {
             })
         };
         let began = Instant::now();
-        let text = wait_for_answer(&file, &directory, began + Duration::from_secs(20)).unwrap();
+        let text = wait_for_answer(&directory, began + Duration::from_secs(20)).unwrap();
         writer.join().unwrap();
         assert_eq!(text, "10.0.0.1:3632/4\n");
         assert!(began.elapsed() < Duration::from_secs(10));
@@ -164,7 +182,7 @@ mod tests {
         let file = directory.join(HOSTS);
         let soon = || Instant::now() + Duration::from_millis(50);
         assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
-        assert_eq!(wait_for_answer(&file, &directory, soon()).unwrap(), "");
+        assert_eq!(wait_for_answer(&directory, soon()).unwrap(), "");
         fs::remove_file(&file).unwrap();
         fs::write(&file, "10.0.0.1\n").unwrap();
         let script = "import fcntl,sys,time; f=open(sys.argv[1],'r+'); fcntl.lockf(f,fcntl.LOCK_EX); print(1,flush=True); time.sleep(60)";
@@ -175,10 +193,24 @@ mod tests {
             .spawn()
             .unwrap();
         holder.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-        let refused = wait_for_answer(&file, &directory, soon()).unwrap_err();
+        let refused = wait_for_answer(&directory, soon()).unwrap_err();
         holder.kill().unwrap();
         holder.wait().unwrap();
         assert_eq!(refused.kind(), ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn nobody_is_waited_for_who_is_not_there_or_has_had_the_time() {
+        let directory = TestDirectory::new("zeroconf_vain");
+        let far = || Instant::now() + Duration::from_secs(20);
+        let began = Instant::now();
+        assert_eq!(wait_for_answer(&directory, far()).unwrap(), "");
+        let lock = LockFile::open(&directory.join(LOCK)).unwrap();
+        assert!(lock.try_lock().unwrap());
+        let file = fs::File::create(directory.join(HOSTS)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(5)).unwrap();
+        assert_eq!(wait_for_answer(&directory, far()).unwrap(), "");
+        assert!(began.elapsed() < Duration::from_secs(10));
     }
 
     #[test]

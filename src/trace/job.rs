@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The version of the lines. Fields may be added under it; readers pass over those they do not know.
 pub const VERSION: u32 = 1;
 /// The longest line, in bytes with its end. What is written is cut so that it stays far below.
-pub const LINE_BYTES_MAX: usize = 32 << 10;
+pub const LINE_BYTES_MAX: usize = 40 << 10;
 /// The longest name of a file, in bytes as it is written.
 pub const PATH_BYTES_MAX: usize = 4 << 10;
 /// The longest sentence, in bytes as it is written.
@@ -48,7 +48,7 @@ pub struct Job {
     /// Why it ran here although it was to be distributed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<String>,
-    /// The compiler as the command names it.
+    /// The compiler, by the name it is run by.
     #[serde(default)]
     pub compiler: String,
     /// The source, if there is one.
