@@ -33,6 +33,7 @@ pub mod withdrawal;
 #[cfg(test)]
 mod seccomp_cases;
 
+pub mod directory;
 pub mod gssapi;
 pub mod net;
 pub mod open;
