@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Seek, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -25,7 +25,7 @@ use crate::sys::landlock::{self, Place, Ruleset};
 use crate::sys::lock::{LockFile, WritersTurn};
 use crate::sys::seccomp::{Audience, Filter};
 use crate::sys::watch::CloseWatch;
-use crate::sys::{heap, process};
+use crate::sys::{heap, open, process};
 use crate::{log_info, log_warning};
 
 /// How long nobody needs to read the list until the process ends: longer than the pauses of a person who works.
@@ -38,6 +38,8 @@ const NOTHING_AFTER: Duration = Duration::from_millis(1200);
 const SETTLE_TIME: Duration = Duration::from_millis(120);
 /// The longest an answer is held back because more servers appear.
 const SETTLE_TIME_MAX: Duration = Duration::from_millis(600);
+/// The list's mode, which the umask restricts.
+const FILE_MODE: u32 = 0o666;
 /// Most servers that are kept: whoever pretends to be more fills nothing but his own part of the list.
 const SERVERS_MAX: usize = 1024;
 /// How long the compiler may take to say what it is.
@@ -327,20 +329,21 @@ struct List {
 }
 
 impl List {
-    /// Empties the file, or makes it: until there is an answer it says nothing.
+    /// Makes the file anew: until there is an answer it says nothing.
     fn open(directory: &Path) -> io::Result<List> {
         let readers = CloseWatch::of_readers(directory);
         if let Err(error) = &readers {
             log_info!("{PROGRAM}: watch {}: {error}", directory.display());
         }
-        let mut list = List { path: directory.join(HOSTS), readers: readers.ok(), accessed: None };
-        list.write("")?;
-        Ok(list)
+        let path = directory.join(HOSTS);
+        // Where others may write to the directory, what is there may be a way to another file.
+        open::anew(&path, FILE_MODE)?;
+        Ok(List { path, readers: readers.ok(), accessed: None })
     }
 
     /// Replaces the text, in its place, as readers of 3.4 expect.
     fn write(&mut self, text: &str) -> io::Result<()> {
-        let mut file = File::options().write(true).create(true).truncate(false).open(&self.path)?;
+        let mut file = open::itself(&self.path, FILE_MODE)?;
         // Given up with the first descriptor of the file that is closed, so after all is written.
         let _turn = WritersTurn::wait(OwnedFd::from(file.try_clone()?));
         file.set_len(0)?;
@@ -439,6 +442,27 @@ mod tests {
         assert!(!list.was_read().unwrap());
         list.write("x\n").unwrap();
         assert_eq!(fs::read_to_string(&list.path).unwrap(), "x\n");
+    }
+
+    #[test]
+    fn a_link_in_the_lists_place_leads_to_no_other_file() {
+        let directory = TestDirectory::new("browser_link");
+        let victim = directory.join("victim");
+        fs::write(&victim, "precious").unwrap();
+        let hard_link = |from: &Path, to: &Path| fs::hard_link(from, to);
+        let link = |from: &Path, to: &Path| std::os::unix::fs::symlink(from, to);
+        for make in [link as fn(&Path, &Path) -> io::Result<()>, hard_link] {
+            let place = directory.join(HOSTS);
+            make(&victim, &place).unwrap();
+            let mut list = List::open(&directory).unwrap();
+            list.write("10.0.0.1\n").unwrap();
+            assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+            fs::remove_file(&list.path).unwrap();
+            std::os::unix::fs::symlink(&victim, &list.path).unwrap();
+            assert!(list.write("10.0.0.1\n").is_err());
+            assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+            fs::remove_file(&list.path).unwrap();
+        }
     }
 
     #[test]

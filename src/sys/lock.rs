@@ -15,7 +15,6 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -47,19 +46,12 @@ impl LockFile {
     ///
     /// Fails with [`io::ErrorKind::ResourceBusy`] if this process has it open already.
     pub fn open(path: &Path) -> io::Result<LockFile> {
-        let mut open = open_files();
-        if open.contains(path) {
+        let mut opened = open_files();
+        if opened.contains(path) {
             return Err(io::ErrorKind::ResourceBusy.into());
         }
-        let itself = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o666)
-            .custom_flags(itself)
-            .open(path)?;
-        open.insert(path.to_owned());
+        let file = open::itself(path, 0o666)?;
+        opened.insert(path.to_owned());
         Ok(LockFile { file: Some(file), path: path.to_owned() })
     }
 
