@@ -17,14 +17,16 @@ use std::time::{Duration, Instant};
 
 use mdns_sd::{DaemonEvent, IfKind, ServiceDaemon, ServiceInfo};
 
+use crate::daemon::manager;
 use crate::protocol::announcement::{Announcement, SERVICE_TYPE, subtype};
 use crate::sys::answer::first_word;
 use crate::sys::appetite::Appetite;
-use crate::sys::child::{Child, Command, Environment, Group, Signal};
+use crate::sys::child::{Child, Command, Environment, Group, Signal, candidates};
 use crate::sys::landlock::{self, Ruleset};
 use crate::sys::net::{self, Ready};
 use crate::sys::seccomp::{Audience, Filter};
 use crate::sys::{heap, process, signal};
+use crate::toolchain::installed::is_trustworthy;
 use crate::{log_error, log_info, log_notice, log_warning};
 
 /// The name the process has.
@@ -129,10 +131,18 @@ fn words(service: &Service) -> Result<Vec<String>, String> {
 /// What `cc` answers to a question: 3.4 knows servers by it. Empty if it does not.
 fn compiler_says(question: &str, search_path: &OsStr) -> String {
     let mut environment = Environment::inherited();
+    manager::hide_from_compilers(&mut environment);
     environment.set("PATH", search_path);
     // What stands for a compiler on the path, and is the client, is to find the real one.
     environment.set("_DISTCC_SAFEGUARD", "1".as_ref());
-    first_word("cc", question, search_path, &environment, COMPILER_TIME_MAX).unwrap_or_else(|error| {
+    // It runs as this server, outside the walls that compilers have for jobs.
+    let answer = match candidates("cc".as_ref(), search_path).next() {
+        Some(cc) if !is_trustworthy(&cc) => {
+            Err(io::Error::other(format!("everybody may change {}, or its directory", cc.display())))
+        }
+        _ => first_word("cc", question, search_path, &environment, COMPILER_TIME_MAX),
+    };
+    answer.unwrap_or_else(|error| {
         log_warning!("--zeroconf: cc {question}: {error}; clients of 3.4 may not find this server");
         String::new()
     })
@@ -297,6 +307,7 @@ fn cut(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::temp::TempDir;
 
     fn words_for(addresses: &[&str]) -> Result<Vec<String>, String> {
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
@@ -319,6 +330,19 @@ mod tests {
     fn nothing_is_announced_that_only_this_machine_could_reach() {
         let said = words_for(&["127.0.0.1:3632", "[::1]:3632"]).unwrap_err();
         assert!(said.contains("loopback"), "{said}");
+    }
+
+    #[test]
+    fn a_compiler_that_everybody_can_change_is_not_asked_outside_the_walls() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+        let cc = dir.path().join("cc");
+        fs::write(&cc, "#!/bin/sh\necho said\n").unwrap();
+        for (mode, expected) in [(0o755, "said"), (0o777, "")] {
+            fs::set_permissions(&cc, fs::Permissions::from_mode(0o755)).unwrap();
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(compiler_says("-dumpmachine", dir.path().as_os_str()), expected, "{mode:o}");
+        }
     }
 
     #[test]
