@@ -19,7 +19,7 @@ const RESOLVER_FILE: &str = "/etc/resolv.conf";
 /// The port of name servers.
 const PORT: u16 = 53;
 /// How long all questions for one service may take: a build waits once so long, and then not for half a minute.
-const TOTAL_TIME_MAX: Duration = Duration::from_secs(5);
+pub const TOTAL_TIME_MAX: Duration = Duration::from_secs(5);
 /// Most servers and search domains that are used, as in the C library.
 const SERVERS_MAX: usize = 3;
 const DOMAINS_MAX: usize = 6;

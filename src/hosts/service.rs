@@ -13,7 +13,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::hosts::name_server::{self, Answer, Target};
 use crate::hosts::spec::{self, Host, SpecError};
@@ -109,7 +109,8 @@ impl ServiceEntry {
                 return known;
             }
             if !is_ours {
-                let _ = lock.lock();
+                // Whoever has it for longer than a question takes does not ask.
+                let _ = lock.lock_until(Instant::now() + name_server::TOTAL_TIME_MAX);
             }
         }
         let known = Known::read(&file);

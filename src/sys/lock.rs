@@ -25,6 +25,9 @@ use crate::sys::open;
 /// How long a reader pauses until it looks again whether the writer has finished, who needs much less.
 const READERS_PAUSE: Duration = Duration::from_millis(2);
 
+/// The same for who waits for a lock until a deadline.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
 /// The lock files this process has open. Process-wide, as the locks themselves are.
 static OPEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
@@ -70,6 +73,18 @@ impl LockFile {
     /// Fails with `EDEADLK` where the kernel believes that the holder waits for us.
     pub fn lock(&self) -> io::Result<()> {
         record_lock(self.file(), libc::F_SETLKW).map(drop)
+    }
+
+    /// Locks the file, waiting no longer than until the deadline; whether it is ours now. For what may be asked for often
+    /// by many: nobody is served in order.
+    pub fn lock_until(&self, deadline: Instant) -> io::Result<bool> {
+        while !self.try_lock()? {
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            thread::sleep(LOCK_PAUSE);
+        }
+        Ok(true)
     }
 
     /// The process that has the file locked, if it is another one than this. Not above 0 if the holder is in
@@ -220,6 +235,25 @@ mod tests {
         std::fs::write(&path.0, "kept").unwrap();
         LockFile::open(&path.0).unwrap().lock().unwrap();
         assert_eq!(std::fs::read(&path.0).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn who_holds_a_lock_for_ever_is_not_waited_for() {
+        let path = path("held");
+        let script = "import fcntl,sys,time; f=open(sys.argv[1],'w'); fcntl.lockf(f,fcntl.LOCK_EX); print(1,flush=True); time.sleep(60)";
+        let mut holder = std::process::Command::new("python3")
+            .args(["-c", script])
+            .arg(&path.0)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        let file = LockFile::open(&path.0).unwrap();
+        let soon = || Instant::now() + Duration::from_millis(50);
+        assert!(!file.lock_until(soon()).unwrap());
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        assert!(file.lock_until(soon()).unwrap());
     }
 
     #[test]
