@@ -281,15 +281,6 @@ fn numbers_that_make_no_sense_are_bad_arguments() {
 }
 
 #[test]
-fn programs_of_a_later_release_say_so() {
-    let sandbox = Sandbox::new();
-    let name = "distccmon-text";
-    let run = sandbox.applet(name).run();
-    assert_eq!(run.code(), 100, "{run}");
-    assert!(run.err().contains("not built yet") && run.err().contains(name), "{run}");
-}
-
-#[test]
 fn local_commands_keep_standard_input() {
     let sandbox = Sandbox::new();
     std::fs::write(sandbox.path("input"), "int from_stdin;\n").unwrap();
