@@ -284,6 +284,38 @@ fn idle_visitors_hold_up_neither_jobs_nor_each_other_for_long() {
     sandbox.finish([daemon]);
 }
 
+/// The processor time of the statistics' thread, in ticks of a hundredth of a second.
+fn ticks_of_statistics(daemon: &Daemon) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{}/task", daemon.id())).unwrap();
+    let stats = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).unwrap());
+    let stat = stats.into_iter().find(|stat| stat.contains("(statistics)")).unwrap();
+    let fields = stat.rsplit(')').next().unwrap().split_whitespace();
+    fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn who_asks_without_end_takes_no_processor_from_compilers() {
+    let sandbox = Sandbox::new();
+    let (daemon, address) = our_daemon(&sandbox, &[]);
+    let time = Duration::from_secs(3);
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while began.elapsed() < time {
+                    // It may be hung up on, as one of too many.
+                    let Ok(mut stream) = TcpStream::connect(&address) else { continue };
+                    let _ = stream.write_all(b"GET /json HTTP/1.1\r\n\r\n");
+                    let _ = stream.read_to_end(&mut Vec::new());
+                }
+            });
+        }
+    });
+    let used = Duration::from_millis(10 * ticks_of_statistics(&daemon));
+    assert!(used < began.elapsed().mul_f64(0.45), "{used:?} of {:?}", began.elapsed());
+    sandbox.finish([daemon]);
+}
+
 #[test]
 fn statistics_are_where_the_daemon_is() {
     let sandbox = Sandbox::new();

@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use machine::{Machine, network};
-use support::{Sandbox, wait_until};
+use support::{Sandbox, require, wait_until};
 
 /// Where our programs are, and their files.
 struct Ours {
@@ -261,4 +261,47 @@ fn the_list_is_given_up_when_nobody_reads_it() {
         !client.command("pgrep").args(["-f", "distcc-zeroconf"]).output().unwrap().status.success()
     });
     assert_eq!(text(&directory.join("hosts")), "");
+}
+
+/// Sends records that nobody has asked for, for ever, each for another name and good for 68 years.
+const FLOOD: &str = r#"
+import socket, struct
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+s.bind(("10.99.0.1", 5353))
+s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("10.99.0.1"))
+s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
+number = 0
+while True:
+    records = b""
+    for _ in range(40):
+        number += 1
+        label = b"x%d" % number
+        name = bytes([len(label)]) + label + b"\5local\0"
+        records += name + struct.pack(">HHIH", 1, 1, 0x7FFFFFFF, 4) + struct.pack(">I", number)
+    s.sendto(struct.pack(">HHHHHH", 0, 0x8400, 0, 40, 0, 0) + records, ("224.0.0.251", 5353))
+"#;
+
+/// The memory of a machine's process of this name, in kibibytes.
+fn resident(machine: &Machine, name: &str) -> u64 {
+    let script = format!("grep VmRSS /proc/$(pgrep -of {name})/status | tr -dc 0-9");
+    machine.run(&["sh", "-c", &script]).parse().unwrap_or(0)
+}
+
+#[test]
+fn who_floods_the_network_fills_nobodys_memory() {
+    require("python3");
+    let Some((client, server)) = network("red", "blue") else { return };
+    let ours = Ours::new();
+    let log = ours.daemon(&server, &["--jobs=3"]);
+    ours.hosts(&client, 1);
+    let mut flood = client.command("python3").args(["-c", FLOOD]).spawn().unwrap();
+    wait_until("the flood's end for the announcer", || text(&log).contains("floods multicast DNS"));
+    client.run(&["pkill", "-f", "sendto"]);
+    flood.wait().unwrap();
+    for (machine, name) in [(&server, "distccd-announcer"), (&client, "distcc-zeroconf")] {
+        wait_until(name, || (1..64 << 10).contains(&resident(machine, name)));
+    }
+    ours.hosts(&client, 1);
 }

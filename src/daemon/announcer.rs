@@ -17,12 +17,16 @@ use std::time::{Duration, Instant};
 
 use mdns_sd::{DaemonEvent, IfKind, ServiceDaemon, ServiceInfo};
 
+use crate::daemon::manager;
 use crate::protocol::announcement::{Announcement, SERVICE_TYPE, subtype};
 use crate::sys::answer::first_word;
-use crate::sys::child::{Child, Command, Environment, Group, Signal};
+use crate::sys::appetite::Appetite;
+use crate::sys::child::{Child, Command, Environment, Group, Signal, candidates};
 use crate::sys::landlock::{self, Ruleset};
+use crate::sys::net::{self, Ready};
 use crate::sys::seccomp::{Audience, Filter};
-use crate::sys::{net, process, signal};
+use crate::sys::{heap, process, signal};
+use crate::toolchain::installed::is_trustworthy;
 use crate::{log_error, log_info, log_notice, log_warning};
 
 /// The name the process has.
@@ -35,6 +39,9 @@ const NAME_BYTES_MAX: usize = 50;
 const COMPILER_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a goodbye may take.
 const GOODBYE_TIME_MAX: Duration = Duration::from_secs(1);
+/// How often the process looks at how much memory it has: the library keeps every record that anybody in the network
+/// sends, for as long as it says.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The announcer of a daemon. Dropped, it takes the announcement back and ends.
 #[derive(Debug)]
@@ -124,10 +131,18 @@ fn words(service: &Service) -> Result<Vec<String>, String> {
 /// What `cc` answers to a question: 3.4 knows servers by it. Empty if it does not.
 fn compiler_says(question: &str, search_path: &OsStr) -> String {
     let mut environment = Environment::inherited();
+    manager::hide_from_compilers(&mut environment);
     environment.set("PATH", search_path);
     // What stands for a compiler on the path, and is the client, is to find the real one.
     environment.set("_DISTCC_SAFEGUARD", "1".as_ref());
-    first_word("cc", question, search_path, &environment, COMPILER_TIME_MAX).unwrap_or_else(|error| {
+    // It runs as this server, outside the walls that compilers have for jobs.
+    let answer = match candidates("cc".as_ref(), search_path).next() {
+        Some(cc) if !is_trustworthy(&cc) => {
+            Err(io::Error::other(format!("everybody may change {}, or its directory", cc.display())))
+        }
+        _ => first_word("cc", question, search_path, &environment, COMPILER_TIME_MAX),
+    };
+    answer.unwrap_or_else(|error| {
         log_warning!("--zeroconf: cc {question}: {error}; clients of 3.4 may not find this server");
         String::new()
     })
@@ -154,28 +169,46 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     let host = host_name();
     let port = u16::try_from(number(port)?).map_err(|error| format!("{PROGRAM}: port {port}: {error}"))?;
     let info = info(&said, &host, addresses, port)?;
+    heap::return_what_is_freed();
+    let appetite = Appetite::bounded().map_err(|error| format!("{PROGRAM}: bound its memory: {error}"))?;
     confine();
+    let mut network = join(&info)?;
+    while !input_ends_within(LOOK_INTERVAL) {
+        if appetite.is_over() {
+            log_warning!("somebody floods multicast DNS: forgetting what was said, and announcing again");
+            leave(&network, &info);
+            network = join(&info)?;
+        }
+    }
+    log_info!("the announcement is taken back");
+    leave(&network, &info);
+    Ok(())
+}
+
+/// Announces the service.
+fn join(info: &ServiceInfo) -> Result<ServiceDaemon, String> {
     let cannot = |error: mdns_sd::Error| format!("multicast DNS: {error}");
     let network = ServiceDaemon::new().map_err(cannot)?;
     network.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6]).map_err(cannot)?;
     let events = network.monitor().map_err(cannot)?;
-    let full_name = info.get_fullname().to_owned();
-    network.register(info).map_err(cannot)?;
+    network.register(info.clone()).map_err(cannot)?;
     // It ends with the channel.
     thread::spawn(move || {
         while let Ok(event) = events.recv() {
             report(&event);
         }
     });
-    wait_for_end_of_input();
-    log_info!("the announcement is taken back");
-    if let Ok(answer) = network.unregister(&full_name) {
+    Ok(network)
+}
+
+/// Takes the announcement back.
+fn leave(network: &ServiceDaemon, info: &ServiceInfo) {
+    if let Ok(answer) = network.unregister(info.get_fullname()) {
         let _ = answer.recv_timeout(GOODBYE_TIME_MAX / 2);
     }
     if let Ok(answer) = network.shutdown() {
         let _ = answer.recv_timeout(GOODBYE_TIME_MAX / 2);
     }
-    Ok(())
 }
 
 fn info(said: &Announcement, host: &str, addresses: &str, port: u16) -> Result<ServiceInfo, String> {
@@ -230,17 +263,24 @@ fn confine() {
     }
 }
 
-fn wait_for_end_of_input() {
-    let mut byte = [0];
-    loop {
-        match io::stdin().read(&mut byte) {
-            Ok(0) => return,
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                log_error!("hear of the server's end: {error}");
-                return;
-            }
-            _ => {}
+/// Whether standard input ends before so much time has passed.
+fn input_ends_within(time: Duration) -> bool {
+    let input = io::stdin();
+    match net::poll(&[(input.as_fd(), Ready::Readable)], Some(Instant::now() + time)) {
+        Ok(ready) if ready.is_empty() => return false,
+        Ok(_) => {}
+        Err(error) => {
+            log_error!("wait for the server's end: {error}");
+            return true;
         }
+    }
+    match input.lock().read(&mut [0]) {
+        Ok(0) => true,
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+            log_error!("hear of the server's end: {error}");
+            true
+        }
+        _ => false,
     }
 }
 
@@ -267,6 +307,7 @@ fn cut(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::temp::TempDir;
 
     fn words_for(addresses: &[&str]) -> Result<Vec<String>, String> {
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
@@ -289,6 +330,19 @@ mod tests {
     fn nothing_is_announced_that_only_this_machine_could_reach() {
         let said = words_for(&["127.0.0.1:3632", "[::1]:3632"]).unwrap_err();
         assert!(said.contains("loopback"), "{said}");
+    }
+
+    #[test]
+    fn a_compiler_that_everybody_can_change_is_not_asked_outside_the_walls() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+        let cc = dir.path().join("cc");
+        fs::write(&cc, "#!/bin/sh\necho said\n").unwrap();
+        for (mode, expected) in [(0o755, "said"), (0o777, "")] {
+            fs::set_permissions(&cc, fs::Permissions::from_mode(0o755)).unwrap();
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(compiler_says("-dumpmachine", dir.path().as_os_str()), expected, "{mode:o}");
+        }
     }
 
     #[test]

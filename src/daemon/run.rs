@@ -234,11 +234,6 @@ fn authentication(wanted: &AuthenticationConfig, config: &Config) -> Result<Arc<
     };
     let list = wanted.list.as_ref().map(|(kind, file)| Principals::read(*kind, file));
     let list = list.transpose().map_err(|why| failed(&why))?;
-    if config.sandbox == SandboxMode::Off {
-        log_warning!(
-            "--auth: with --sandbox=off, the compilers that clients start can read the keys of this server"
-        );
-    }
     Credential::to_accept(&wanted.principal, &config.environment.temporary)
         .and_then(|credential| Authentication::new(credential, list))
         .map(Arc::new)
@@ -344,6 +339,11 @@ fn sandbox(config: &Config, exposure: &Exposure) -> Result<Sandbox, ExitCode> {
     })?;
     if !sandbox.confines() && config.serves_anybody_anything {
         return Err(refuse_anything_for_anybody("no sandbox on this machine"));
+    }
+    if !sandbox.confines() && config.authentication.is_some() {
+        log_warning!(
+            "--auth: without a sandbox, the compilers that clients start can read the keys of this server"
+        );
     }
     if sandbox.confines()
         && let Err(error) = sandbox.restrain_daemon()

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Seek, Write};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -19,12 +19,13 @@ use crate::hosts::name_hash;
 use crate::hosts::zeroconf::{FILE_BYTES_MAX, HOSTS, LOCK, PROGRAM};
 use crate::protocol::announcement::{Announcement, SERVICE_TYPE};
 use crate::sys::answer::first_word;
+use crate::sys::appetite::Appetite;
 use crate::sys::child::Environment;
 use crate::sys::landlock::{self, Place, Ruleset};
 use crate::sys::lock::{LockFile, WritersTurn};
-use crate::sys::process;
 use crate::sys::seccomp::{Audience, Filter};
 use crate::sys::watch::CloseWatch;
+use crate::sys::{heap, open, process};
 use crate::{log_info, log_warning};
 
 /// How long nobody needs to read the list until the process ends: longer than the pauses of a person who works.
@@ -37,6 +38,8 @@ const NOTHING_AFTER: Duration = Duration::from_millis(1200);
 const SETTLE_TIME: Duration = Duration::from_millis(120);
 /// The longest an answer is held back because more servers appear.
 const SETTLE_TIME_MAX: Duration = Duration::from_millis(600);
+/// The list's mode, which the umask restricts.
+const FILE_MODE: u32 = 0o666;
 /// Most servers that are kept: whoever pretends to be more fills nothing but his own part of the list.
 const SERVERS_MAX: usize = 1024;
 /// How long the compiler may take to say what it is.
@@ -83,21 +86,49 @@ pub fn run(
     let mut list = List::open(directory).map_err(failed)?;
     let [machine, version] =
         ["-dumpmachine", "-dumpversion"].map(|question| compiler_says(question, search_path));
+    heap::return_what_is_freed();
+    let appetite = Appetite::bounded().map_err(failed)?;
     confine(directory);
-    let cannot = |error: mdns_sd::Error| format!("{PROGRAM}: multicast DNS: {error}");
-    let network = ServiceDaemon::new().map_err(cannot)?;
-    network.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6]).map_err(cannot)?;
-    let events = network.browse(SERVICE_TYPE).map_err(cannot)?;
     let taste = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let servers = Servers { machine, version, taste, ..Servers::default() };
-    let result = keep(&mut list, servers, &events, idle, answered);
+    let cannot = |error: mdns_sd::Error| io::Error::other(format!("multicast DNS: {error}"));
+    let mut network = Network::listen().map_err(cannot).map_err(failed)?;
+    let anew = |network: &mut Network| {
+        if appetite.is_over() {
+            log_warning!("{PROGRAM}: somebody floods multicast DNS: beginning anew");
+            network.leave();
+            *network = Network::listen().map_err(cannot)?;
+            return Ok(true);
+        }
+        Ok(false)
+    };
+    let result = keep(&mut list, servers, &mut network, anew, idle, answered);
     // Who comes now is to find no list, or why there is none, and nobody who keeps it.
     let _ = list.write(&result.as_ref().err().map(|error| format!("# {error}\n")).unwrap_or_default());
     drop(lock);
-    if let Ok(ended) = network.shutdown() {
-        let _ = ended.recv_timeout(SETTLE_TIME_MAX);
-    }
+    network.leave();
     result.map_err(failed)
+}
+
+/// The library's thread, which keeps every record that anybody in the network sends, and what it has to say of them.
+struct Network {
+    library: ServiceDaemon,
+    events: Receiver<ServiceEvent>,
+}
+
+impl Network {
+    fn listen() -> Result<Network, mdns_sd::Error> {
+        let library = ServiceDaemon::new()?;
+        library.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;
+        let events = library.browse(SERVICE_TYPE)?;
+        Ok(Network { library, events })
+    }
+
+    fn leave(&self) {
+        if let Ok(ended) = self.library.shutdown() {
+            let _ = ended.recv_timeout(SETTLE_TIME_MAX);
+        }
+    }
 }
 
 /// What `cc` answers to a question: servers are known by it. Empty if it does not.
@@ -118,11 +149,12 @@ fn take(lock: &LockFile) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Writes down what changes, until the list is unused.
+/// Writes down what changes, until the list is unused. `anew` says whether the network was forgotten, and is met again.
 fn keep(
     list: &mut List,
     mut servers: Servers,
-    events: &Receiver<ServiceEvent>,
+    network: &mut Network,
+    mut anew: impl FnMut(&mut Network) -> io::Result<bool>,
     idle: Duration,
     answered: impl FnOnce(),
 ) -> io::Result<()> {
@@ -136,14 +168,16 @@ fn keep(
             (None, Some(_)) => (began + NOTHING_AFTER).saturating_duration_since(Instant::now()),
             (None, None) => LOOK_INTERVAL,
         };
-        let is_quiet = match events.recv_timeout(wait) {
+        let is_quiet = match network.events.recv_timeout(wait) {
             Ok(event) => {
                 if servers.take(event) {
                     changed_at.get_or_insert_with(Instant::now);
                 }
                 false
             }
-            Err(_) if events.is_disconnected() => return Err(io::Error::other("multicast DNS has ended")),
+            Err(_) if network.events.is_disconnected() => {
+                return Err(io::Error::other("multicast DNS has ended"));
+            }
             Err(_) => true,
         };
         let is_due = match changed_at {
@@ -164,6 +198,10 @@ fn keep(
             }
             if used_at.elapsed() >= idle || !list.exists() {
                 return Ok(());
+            }
+            // Those who are still there answer again; the list stays as it is until one does.
+            if anew(network)? {
+                servers.known.clear();
             }
         }
     }
@@ -251,8 +289,10 @@ fn usable(address: &ScopedIp) -> Option<(IpAddr, Scope)> {
                 .then(|| (IpAddr::V6(*scoped.addr()), Some((scope.name.clone(), scope.index))))
         }
         other => {
-            let address = other.to_ip_addr();
-            (!address.is_unspecified() && !address.is_multicast() && !address.is_loopback())
+            // An IPv4 address may come in the clothes of IPv6: ::ffff:127.0.0.1 leads to this machine, too.
+            let address = other.to_ip_addr().to_canonical();
+            let is_broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
+            (!address.is_unspecified() && !address.is_multicast() && !address.is_loopback() && !is_broadcast)
                 .then_some((address, None))
         }
     }
@@ -289,20 +329,21 @@ struct List {
 }
 
 impl List {
-    /// Empties the file, or makes it: until there is an answer it says nothing.
+    /// Makes the file anew: until there is an answer it says nothing.
     fn open(directory: &Path) -> io::Result<List> {
         let readers = CloseWatch::of_readers(directory);
         if let Err(error) = &readers {
             log_info!("{PROGRAM}: watch {}: {error}", directory.display());
         }
-        let mut list = List { path: directory.join(HOSTS), readers: readers.ok(), accessed: None };
-        list.write("")?;
-        Ok(list)
+        let path = directory.join(HOSTS);
+        // Where others may write to the directory, what is there may be a way to another file.
+        open::anew(&path, FILE_MODE)?;
+        Ok(List { path, readers: readers.ok(), accessed: None })
     }
 
     /// Replaces the text, in its place, as readers of 3.4 expect.
     fn write(&mut self, text: &str) -> io::Result<()> {
-        let mut file = File::options().write(true).create(true).truncate(false).open(&self.path)?;
+        let mut file = open::itself(&self.path, FILE_MODE)?;
         // Given up with the first descriptor of the file that is closed, so after all is written.
         let _turn = WritersTurn::wait(OwnedFd::from(file.try_clone()?));
         file.set_len(0)?;
@@ -401,6 +442,50 @@ mod tests {
         assert!(!list.was_read().unwrap());
         list.write("x\n").unwrap();
         assert_eq!(fs::read_to_string(&list.path).unwrap(), "x\n");
+    }
+
+    #[test]
+    fn a_link_in_the_lists_place_leads_to_no_other_file() {
+        let directory = TestDirectory::new("browser_link");
+        let victim = directory.join("victim");
+        fs::write(&victim, "precious").unwrap();
+        let hard_link = |from: &Path, to: &Path| fs::hard_link(from, to);
+        let link = |from: &Path, to: &Path| std::os::unix::fs::symlink(from, to);
+        for make in [link as fn(&Path, &Path) -> io::Result<()>, hard_link] {
+            let place = directory.join(HOSTS);
+            make(&victim, &place).unwrap();
+            let mut list = List::open(&directory).unwrap();
+            list.write("10.0.0.1\n").unwrap();
+            assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+            fs::remove_file(&list.path).unwrap();
+            std::os::unix::fs::symlink(&victim, &list.path).unwrap();
+            assert!(list.write("10.0.0.1\n").is_err());
+            assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+            fs::remove_file(&list.path).unwrap();
+        }
+    }
+
+    #[test]
+    fn nobody_announces_what_listens_on_this_machine_for_itself() {
+        for (address, is_usable) in [
+            ("192.0.2.7", true),
+            ("2001:db8::7", true),
+            ("::ffff:192.0.2.7", true),
+            ("127.0.0.1", false),
+            ("127.9.9.9", false),
+            ("::1", false),
+            ("::ffff:127.0.0.1", false),
+            ("0.0.0.0", false),
+            ("::ffff:0.0.0.0", false),
+            ("::", false),
+            ("224.0.0.251", false),
+            ("::ffff:224.0.0.251", false),
+            ("ff02::fb", false),
+            ("255.255.255.255", false),
+        ] {
+            let found = usable(&ScopedIp::from(address.parse::<IpAddr>().unwrap()));
+            assert_eq!(found.is_some(), is_usable, "{address}: {found:?}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ const RESOLVER_FILE: &str = "/etc/resolv.conf";
 /// The port of name servers.
 const PORT: u16 = 53;
 /// How long all questions for one service may take: a build waits once so long, and then not for half a minute.
-const TOTAL_TIME_MAX: Duration = Duration::from_secs(5);
+pub const TOTAL_TIME_MAX: Duration = Duration::from_secs(5);
 /// Most servers and search domains that are used, as in the C library.
 const SERVERS_MAX: usize = 3;
 const DOMAINS_MAX: usize = 6;
@@ -329,7 +329,7 @@ pub fn meaning(message: &[u8], question: &[u8], id: u16) -> Meaning {
 }
 
 /// Whether a name can stand in a host list and be the part of a file's name.
-fn is_host_name(name: &str) -> bool {
+pub fn is_host_name(name: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&name.len())
         && !name.starts_with(['-', '.', '_'])
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
@@ -430,5 +430,74 @@ mod tests {
             Some(reply)
         });
         assert!(resolver.services(NAME).unwrap_err().is_final);
+    }
+
+    /// An answer with these bytes behind the question, which claims so many records.
+    fn forged(records: u16, bytes: &[u8]) -> Vec<u8> {
+        let mut message = question(NAME, 7).unwrap();
+        message[2] |= 0x80;
+        message[6..8].copy_from_slice(&records.to_be_bytes());
+        message.extend_from_slice(bytes);
+        message
+    }
+
+    #[test]
+    fn forged_answers_are_read_in_no_time_and_say_nothing() {
+        let asked = question(NAME, 7).unwrap();
+        let begin = asked.len();
+        let pointer = |to: usize| (0xc000 | to as u16).to_be_bytes();
+        let record = |owner: &[u8], target: &[u8]| {
+            let length = (6 + target.len()) as u16;
+            let head = [0, 33, 0, 1, 0xff, 0xff, 0xff, 0xff].iter().copied().chain(length.to_be_bytes());
+            [owner, &head.collect::<Vec<_>>(), &[0, 1, 0, 1, 0, 9], target].concat()
+        };
+        // A pointer to itself; two to each other; one to what comes; a chain; many labels that many records point to.
+        let mut cases = vec![
+            forged(1, &record(&pointer(begin), b"\x01a\0")),
+            forged(1, &[&pointer(begin + 2)[..], &record(&pointer(begin), b"\x01a\0")].concat()),
+            forged(1, &record(&pointer(12), &pointer(begin + 18))),
+            forged(0xffff, &record(&pointer(12), b"\x01a\0")),
+        ];
+        let mut chain: Vec<u8> = b"\x01a\0".to_vec();
+        while chain.len() < 14_000 {
+            let last = begin + chain.len() - if chain.len() == 3 { 3 } else { 4 };
+            chain.extend_from_slice(&[b"\x01a".as_slice(), &pointer(last)].concat());
+        }
+        let end = begin + chain.len() - 4;
+        let mut many = record(&[chain.as_slice()].concat(), b"\x01a\0");
+        while many.len() < 60_000 {
+            many.extend(record(&pointer(end), &pointer(end)));
+        }
+        cases.push(forged(2400, &many));
+        let mut labels = b"\x01a".repeat(7000);
+        labels.push(0);
+        let mut long = record(&labels, b"\x01a\0");
+        while long.len() < 60_000 {
+            long.extend(record(&pointer(begin), &pointer(begin)));
+        }
+        cases.push(forged(2400, &long));
+        let odd = [b"\x09-oProxy=x".as_slice(), b"\x04\x1b[2J\0"].concat();
+        cases.push(forged(1, &record(&pointer(12), &odd)));
+        for (number, message) in cases.iter().enumerate() {
+            let began = Instant::now();
+            let meaning = meaning(message, &asked, 7);
+            assert!(began.elapsed() < Duration::from_secs(2), "{number}: {:?}", began.elapsed());
+            let hosts = if let Meaning::Found(answer) = meaning { answer.targets } else { Vec::new() };
+            assert!(hosts.is_empty(), "{number}: {hosts:?}");
+        }
+        // And whatever else: bytes of a good answer changed by chance.
+        let good = reply(&[("red.example.net", 3632, 60), ("blue.example.net", 99, 30)]);
+        let mut state = 1_u32;
+        for _ in 0..20_000 {
+            let mut message = good.clone();
+            for _ in 0..3 {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let at = (state >> 16) as usize % message.len();
+                message[at] = (state >> 8) as u8;
+            }
+            if let Meaning::Found(answer) = meaning(&message, &asked, 7) {
+                assert!(answer.targets.iter().all(|target| is_host_name(&target.host)), "{answer:?}");
+            }
+        }
     }
 }

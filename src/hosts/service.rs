@@ -11,14 +11,15 @@
 //! ```
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::hosts::name_server::{self, Answer, Target};
 use crate::hosts::spec::{self, Host, SpecError};
 use crate::log_info;
 use crate::sys::lock::LockFile;
+use crate::sys::open;
 use crate::sys::temp::OutputFile;
 
 /// The directory in DISTCC_DIR.
@@ -108,7 +109,8 @@ impl ServiceEntry {
                 return known;
             }
             if !is_ours {
-                let _ = lock.lock();
+                // Whoever has it for longer than a question takes does not ask.
+                let _ = lock.lock_until(Instant::now() + name_server::TOTAL_TIME_MAX);
             }
         }
         let known = Known::read(&file);
@@ -160,7 +162,7 @@ impl Known {
                 known.answered = number(seconds);
             } else if let Some(cause) = line.strip_prefix("# ") {
                 known.cause = Some(cause.to_owned());
-            } else if known.hosts.len() < HOSTS_MAX {
+            } else if known.hosts.len() < HOSTS_MAX && is_answer(line) {
                 known.hosts.push(line.to_owned());
             }
         }
@@ -180,8 +182,11 @@ impl Known {
     }
 
     fn read(file: &Path) -> Known {
-        let text = fs::read(file).unwrap_or_default();
-        Known::parse(&String::from_utf8_lossy(&text[..text.len().min(FILE_BYTES_MAX)]))
+        let mut text = Vec::new();
+        // What cannot be read, or is something else than a file, is as good as none.
+        let _ = open::without_waiting(file)
+            .and_then(|file| file.take(FILE_BYTES_MAX as u64).read_to_end(&mut text));
+        Known::parse(&String::from_utf8_lossy(&text))
     }
 
     fn write(&self, file: &Path) -> std::io::Result<()> {
@@ -209,6 +214,12 @@ pub fn words(mut targets: Vec<Target>) -> Vec<String> {
         }
     }
     words
+}
+
+/// Whether a line is what a name server can have said, HOST:PORT: nothing else of a host list has a place in the file.
+fn is_answer(line: &str) -> bool {
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port != 0);
+    line.split_once(':').is_some_and(|(host, port)| name_server::is_host_name(host) && is_port(port))
 }
 
 fn now() -> u64 {
@@ -261,7 +272,18 @@ mod tests {
         };
         let again = Known::parse(&known.text());
         assert_eq!(again, Known { cause: Some("two lines".into()), ..known });
-        assert_eq!(Known::parse("until x\n\u{0}"), Known { hosts: vec!["\u{0}".into()], ..Known::default() });
+        let text =
+            "until x\n\u{0}\nme@red\n@red:run\nlocalhost/9\n-oProxyCommand=x:1\nred:0\nred:1/8,cpp\nred\n";
+        assert_eq!(Known::parse(text), Known::default());
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let directory = crate::hosts::tests::TestDirectory::new("service_pipe");
+        let pipe = directory.join("_distcc._tcp");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert_eq!(Known::read(&pipe), Known::default());
+        assert_eq!(Known::read(Path::new("/dev/zero")), Known::default());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::hosts::spec::{self, Host};
+use crate::hosts::spec::{self, Host, Transport};
 use crate::log_info;
 use crate::sys::child::{Command, Environment, Group};
 use crate::sys::lock::{self, ReadersTurn};
@@ -70,10 +70,12 @@ pub fn hosts(distcc_directory: &Path, search_path: &OsStr) -> Result<Vec<Host>, 
     Ok(hosts)
 }
 
-/// The hosts of a file. A line that is none is passed over: the file is written by programs, for any version.
+/// The hosts of a file. A line that is none is passed over: the file is written by programs, for any version. So is one
+/// that would have a program started: what was found in a network is an address.
 pub fn parse(text: &str) -> Vec<Host> {
     let words = text.lines().filter_map(|line| line.split(COMMENT).next()?.split_whitespace().next());
-    words.filter_map(|word| spec::parse_word(word).ok()).collect()
+    let hosts = words.filter_map(|word| spec::parse_word(word).ok());
+    hosts.filter(|host| matches!(host.transport, Transport::Tcp { .. })).collect()
 }
 
 /// Starts the process, and waits until it has an answer, or has found that another one is at it already.
@@ -104,7 +106,7 @@ fn start(directory: &Path, search_path: &OsStr, deadline: Instant) -> io::Result
 /// of 3.4 that has found nothing: it leaves the file empty for as long as that is so.
 fn wait_for_answer(directory: &Path, deadline: Instant) -> io::Result<String> {
     let (file, lock) = (&directory.join(HOSTS), &directory.join(LOCK));
-    let text = read(file)?;
+    let text = read(file, deadline)?;
     let is_old = || {
         let changed = fs::metadata(file).and_then(|metadata| metadata.modified());
         changed.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > FIRST_ANSWER_TIME_MAX))
@@ -115,7 +117,7 @@ fn wait_for_answer(directory: &Path, deadline: Instant) -> io::Result<String> {
     // Made before the second look, so that nothing is missed between the two.
     let watch = CloseWatch::new(directory)?;
     loop {
-        let text = read(file)?;
+        let text = read(file, deadline)?;
         let left = deadline.saturating_duration_since(Instant::now());
         if !text.is_empty() || left.is_zero() || !lock::is_locked(lock)? {
             return Ok(text);
@@ -125,8 +127,8 @@ fn wait_for_answer(directory: &Path, deadline: Instant) -> io::Result<String> {
     }
 }
 
-fn read(file: &Path) -> io::Result<String> {
-    let mut turn = match ReadersTurn::wait(file) {
+fn read(file: &Path, deadline: Instant) -> io::Result<String> {
+    let mut turn = match ReadersTurn::wait(file, deadline) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(String::new()),
         turn => turn?,
     };
@@ -144,7 +146,8 @@ mod tests {
 
     #[test]
     fn lines_of_3_4_and_ours_are_hosts() {
-        let text = "10.0.0.1:3632/4\n[fe80::1%eth0]:99/8,lzo,cpp # distcc@red\n# nothing\n\nbad:port\n";
+        let text = "10.0.0.1:3632/4\n[fe80::1%eth0]:99/8,lzo,cpp # distcc@red\n# nothing\n\nbad:port\n\
+                    me@10.0.0.9:run\n@red\nlocalhost/9\n";
         let words: Vec<String> = parse(text).into_iter().map(|host| host.word).collect();
         assert_eq!(words, ["10.0.0.1:3632/4", "[fe80::1%eth0]:99/8,lzo,cpp"]);
     }
@@ -171,6 +174,29 @@ mod tests {
         writer.join().unwrap();
         assert_eq!(text, "10.0.0.1:3632/4\n");
         assert!(began.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn what_is_no_file_or_never_free_is_not_waited_for() {
+        let directory = TestDirectory::new("zeroconf_pipe");
+        let file = directory.join(HOSTS);
+        let soon = || Instant::now() + Duration::from_millis(50);
+        assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+        assert_eq!(wait_for_answer(&directory, soon()).unwrap(), "");
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, "10.0.0.1\n").unwrap();
+        let script = "import fcntl,sys,time; f=open(sys.argv[1],'r+'); fcntl.lockf(f,fcntl.LOCK_EX); print(1,flush=True); time.sleep(60)";
+        let mut holder = std::process::Command::new("python3")
+            .args(["-c", script])
+            .arg(&file)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        holder.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let refused = wait_for_answer(&directory, soon()).unwrap_err();
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        assert_eq!(refused.kind(), ErrorKind::TimedOut);
     }
 
     #[test]

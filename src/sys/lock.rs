@@ -15,11 +15,18 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::sys::open;
+
+/// How long a reader pauses until it looks again whether the writer has finished, who needs much less.
+const READERS_PAUSE: Duration = Duration::from_millis(2);
+
+/// The same for who waits for a lock until a deadline.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The lock files this process has open. Process-wide, as the locks themselves are.
 static OPEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -42,19 +49,12 @@ impl LockFile {
     ///
     /// Fails with [`io::ErrorKind::ResourceBusy`] if this process has it open already.
     pub fn open(path: &Path) -> io::Result<LockFile> {
-        let mut open = open_files();
-        if open.contains(path) {
+        let mut opened = open_files();
+        if opened.contains(path) {
             return Err(io::ErrorKind::ResourceBusy.into());
         }
-        let itself = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o666)
-            .custom_flags(itself)
-            .open(path)?;
-        open.insert(path.to_owned());
+        let file = open::itself(path, 0o666)?;
+        opened.insert(path.to_owned());
         Ok(LockFile { file: Some(file), path: path.to_owned() })
     }
 
@@ -73,6 +73,18 @@ impl LockFile {
     /// Fails with `EDEADLK` where the kernel believes that the holder waits for us.
     pub fn lock(&self) -> io::Result<()> {
         record_lock(self.file(), libc::F_SETLKW).map(drop)
+    }
+
+    /// Locks the file, waiting no longer than until the deadline; whether it is ours now. For what may be asked for often
+    /// by many: nobody is served in order.
+    pub fn lock_until(&self, deadline: Instant) -> io::Result<bool> {
+        while !self.try_lock()? {
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            thread::sleep(LOCK_PAUSE);
+        }
+        Ok(true)
     }
 
     /// The process that has the file locked, if it is another one than this. Not above 0 if the holder is in
@@ -135,10 +147,21 @@ impl WritersTurn {
 pub struct ReadersTurn(File);
 
 impl ReadersTurn {
-    /// Opens the file and waits until nobody writes it. Where locks do not work, it is read as it is.
-    pub fn wait(path: &Path) -> io::Result<ReadersTurn> {
+    /// Opens the file and waits until nobody writes it, or until the deadline, which is an error. Where locks do not work,
+    /// it is read as it is.
+    pub fn wait(path: &Path, deadline: Instant) -> io::Result<ReadersTurn> {
         let file = open::without_waiting(path)?;
-        let _ = lock_records(&file, libc::F_SETLKW, libc::F_RDLCK);
+        while let Err(error) = lock_records(&file, libc::F_SETLK, libc::F_RDLCK) {
+            let is_taken = matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES));
+            if !is_taken {
+                break;
+            }
+            if Instant::now() >= deadline {
+                let text = "somebody has had it locked for writing for too long";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+            thread::sleep(READERS_PAUSE);
+        }
         Ok(ReadersTurn(file))
     }
 
@@ -212,6 +235,25 @@ mod tests {
         std::fs::write(&path.0, "kept").unwrap();
         LockFile::open(&path.0).unwrap().lock().unwrap();
         assert_eq!(std::fs::read(&path.0).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn who_holds_a_lock_for_ever_is_not_waited_for() {
+        let path = path("held");
+        let script = "import fcntl,sys,time; f=open(sys.argv[1],'w'); fcntl.lockf(f,fcntl.LOCK_EX); print(1,flush=True); time.sleep(60)";
+        let mut holder = std::process::Command::new("python3")
+            .args(["-c", script])
+            .arg(&path.0)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        let file = LockFile::open(&path.0).unwrap();
+        let soon = || Instant::now() + Duration::from_millis(50);
+        assert!(!file.lock_until(soon()).unwrap());
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        assert!(file.lock_until(soon()).unwrap());
     }
 
     #[test]

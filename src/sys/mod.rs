@@ -14,6 +14,7 @@ pub mod signal;
 pub mod lock;
 pub mod watch;
 
+pub mod appetite;
 pub mod heap;
 pub mod mapped_file;
 pub mod temp;
@@ -32,6 +33,7 @@ pub mod withdrawal;
 #[cfg(test)]
 mod seccomp_cases;
 
+pub mod directory;
 pub mod gssapi;
 pub mod net;
 pub mod open;

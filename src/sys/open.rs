@@ -11,6 +11,19 @@ pub fn without_waiting(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
+/// Opens a file to append to, or makes it. A pipe that nobody reads is an error, and one that is full takes nothing:
+/// neither is waited for, whoever has put it there.
+pub fn to_append(path: &Path, mode: u32) -> io::Result<File> {
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    OpenOptions::new().append(true).create(true).mode(mode).custom_flags(flags).open(path)
+}
+
+/// Opens a file to write to it in its place, or makes it. What is a link, or a pipe that nobody reads, is an error.
+pub fn itself(path: &Path, mode: u32) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    OpenOptions::new().write(true).create(true).truncate(false).mode(mode).custom_flags(flags).open(path)
+}
+
 /// Makes a file for writing in place of whatever has its name. What that is, be it a link to elsewhere, a second name of
 /// another's file or a pipe, is neither written to nor waited for: others may write to the directory, too.
 pub fn anew(path: &Path, mode: u32) -> io::Result<File> {

@@ -18,6 +18,8 @@ pub const SYSTEM_DIRECTORIES: [&str; 2] = ["/usr/local/bin", "/usr/bin"];
 const LIBRARIES: [&str; 4] = ["lib/gcc", "lib/gcc-cross", "lib64/gcc", "libexec/gcc"];
 /// The bit of a file's mode by which everybody may write to it.
 const WRITE_BY_EVERYBODY: u32 = 0o002;
+/// The bit of a directory's mode by which only an entry's owner may move or remove it.
+const STICKY: u32 = 0o1000;
 
 /// Directories that are searched for compilers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,11 +84,19 @@ impl Installed {
     }
 }
 
-/// Whether a program is what its owner has put there: not everybody may write to it, or put another one in its place.
+/// Whether a program is what its owner has put there: not everybody may write to it, or put another one in its place, or
+/// another directory in that of one above it.
 pub fn is_trustworthy(program: &Path) -> bool {
-    let is_closed = |path: &Path| fs::metadata(path).is_ok_and(|file| file.mode() & WRITE_BY_EVERYBODY == 0);
+    let mode = |path: &Path| fs::metadata(path).map(|file| file.mode()).ok();
+    let is_closed = |path: &Path| mode(path).is_some_and(|mode| mode & WRITE_BY_EVERYBODY == 0);
+    // Of a directory like /tmp everybody has a part, and nobody can take another's.
+    let is_shared = |path: &Path| is_closed(path) || mode(path).is_some_and(|mode| mode & STICKY != 0);
     let Ok(file) = fs::canonicalize(program) else { return false };
-    [program, &file].into_iter().all(|path| path.parent().is_some_and(is_closed)) && is_closed(&file)
+    let Some(Ok(named_in)) = program.parent().map(fs::canonicalize) else { return false };
+    [named_in.as_path(), file.parent().unwrap_or(&file)]
+        .into_iter()
+        .all(|directory| is_closed(directory) && directory.ancestors().skip(1).all(is_shared))
+        && is_closed(&file)
 }
 
 #[cfg(test)]
@@ -169,5 +179,7 @@ mod tests {
         mode(dir.path(), 0o1777);
         assert!(is_trustworthy(&gcc) && !is_trustworthy(&link), "the link can be replaced");
         assert!(!is_trustworthy(&bin.join("missing")));
+        mode(dir.path(), 0o777);
+        assert!(!is_trustworthy(&gcc), "its directory can be replaced");
     }
 }

@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::sys::directory::Directory;
 
 /// Where the directory is, below a prefix.
 pub const DIRECTORY: &str = "lib/distcc";
@@ -49,6 +50,8 @@ pub fn update(prefix: &Path, compilers: &BTreeSet<OsString>) -> io::Result<Outco
         io::Error::new(error.kind(), format!("{what} {}: {error}", path.display()))
     };
     fs::create_dir_all(&directory).map_err(|error| about(&directory, "make", error))?;
+    // Root may do this in somebody's prefix, who can put another directory in its place meanwhile.
+    let links = Directory::open(&directory).map_err(|error| about(&directory, "read", error))?;
     let mut outcome = Outcome::default();
     let mut standing = BTreeSet::new();
     for entry in fs::read_dir(&directory).map_err(|error| about(&directory, "read", error))? {
@@ -59,17 +62,17 @@ pub fn update(prefix: &Path, compilers: &BTreeSet<OsString>) -> io::Result<Outco
         }
         let path = directory.join(&name);
         let is_wanted = compilers.contains(&name);
-        match judge(&path) {
+        match judge(&links, &name) {
             Entry::Ours if is_wanted => {
                 standing.insert(name);
             }
             Entry::Dead if is_wanted => {
-                replace(&directory, &name).map_err(|error| about(&path, "replace", error))?;
+                replace(&links, &name).map_err(|error| about(&path, "replace", error))?;
                 standing.insert(name.clone());
                 outcome.made.push(name);
             }
             Entry::Ours | Entry::Dead => {
-                fs::remove_file(&path).map_err(|error| about(&path, "remove", error))?;
+                links.remove(&name).map_err(|error| about(&path, "remove", error))?;
                 outcome.removed.push(name);
             }
             Entry::Foreign(what) => {
@@ -82,7 +85,7 @@ pub fn update(prefix: &Path, compilers: &BTreeSet<OsString>) -> io::Result<Outco
     }
     for name in compilers.difference(&standing) {
         let path = directory.join(name);
-        match symlink(TARGET, &path) {
+        match links.link(TARGET, name) {
             Ok(()) => outcome.made.push(name.clone()),
             // Somebody else runs this, too.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -95,11 +98,11 @@ pub fn update(prefix: &Path, compilers: &BTreeSet<OsString>) -> io::Result<Outco
     Ok(outcome)
 }
 
-fn judge(path: &Path) -> Entry {
-    match fs::read_link(path) {
+fn judge(links: &Directory, name: &OsStr) -> Entry {
+    match links.read_link(name) {
         Ok(target) => {
-            let leads_nowhere =
-                fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+            let target = Path::new(&target);
+            let leads_nowhere = links.leads_nowhere(name);
             match () {
                 () if target == Path::new(TARGET) && !leads_nowhere => Entry::Ours,
                 () if leads_nowhere && target.file_name() == Some(OsStr::new(PROGRAM)) => Entry::Dead,
@@ -111,14 +114,13 @@ fn judge(path: &Path) -> Entry {
 }
 
 /// Puts a link in the place of a wrong one.
-fn replace(directory: &Path, name: &OsStr) -> io::Result<()> {
+fn replace(links: &Directory, name: &OsStr) -> io::Result<()> {
     let mut hidden = OsString::from(".");
     hidden.push(name);
     hidden.push(format!(".{}", std::process::id()));
-    let temporary: PathBuf = directory.join(hidden);
-    symlink(TARGET, &temporary)?;
-    fs::rename(&temporary, directory.join(name)).inspect_err(|_| {
-        let _ = fs::remove_file(&temporary);
+    links.link(TARGET, &hidden)?;
+    links.rename(&hidden, name).inspect_err(|_| {
+        let _ = links.remove(&hidden);
     })
 }
 
@@ -126,6 +128,7 @@ fn replace(directory: &Path, name: &OsStr) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::sys::temp::TempDir;
+    use std::os::unix::fs::symlink;
 
     fn prefix() -> TempDir {
         let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
@@ -206,7 +209,8 @@ mod tests {
             });
             for round in 0..200 {
                 if round % 2 == 0 {
-                    replace(&dir.path().join(DIRECTORY), OsStr::new("gcc")).unwrap();
+                    replace(&Directory::open(&dir.path().join(DIRECTORY)).unwrap(), OsStr::new("gcc"))
+                        .unwrap();
                 }
                 update_with(&dir, &["gcc", "cc"]);
                 update_with(&dir, &["gcc"]);

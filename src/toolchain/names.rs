@@ -23,6 +23,10 @@ pub enum Name<'a> {
 
 /// What a file's name says; `None` if it is no compiler's.
 pub fn read(name: &str) -> Option<Name<'_>> {
+    // Names are shown on terminals and in logs, and made into links: others than such were never a compiler's.
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-._".contains(&byte)) {
+        return None;
+    }
     if PLAIN.contains(&name) || name == NVCC {
         return Some(Name::Plain);
     }
@@ -94,6 +98,10 @@ mod tests {
             ("gcc-", None),
             ("gcc-12-", None),
             ("gcc-posix", None),
+            ("\u{1b}[2J-a-b-clang", None),
+            ("a b-c-d-clang", None),
+            ("../a-b-c-clang", None),
+            ("ä-b-c-gcc", None),
             ("-12", None),
             ("", None),
         ] {

@@ -4,12 +4,13 @@
 //! so that a job costs one look at its metadata.
 
 use std::collections::HashMap;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use crate::sys::open;
 use crate::sys::process::FileIdentity;
 
 /// Programs that are called by a compiler's name, through a link, and start the next one of that name: caches, and
@@ -90,7 +91,8 @@ fn look(path: &Path) -> Nature {
     }
     let mut beginning = [0; 2];
     // What cannot be read is no script: whoever is to run one must read it.
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut beginning));
+    // Nor is a pipe, which anybody may have put there, waited for.
+    let read = open::without_waiting(path).and_then(|mut file| file.read_exact(&mut beginning));
     if read.is_ok() && beginning == *b"#!" { Nature::Script(file) } else { Nature::Program }
 }
 
@@ -129,6 +131,16 @@ mod tests {
             assert_eq!(natures.of(&at(name)), expected, "{name}");
         }
         assert_eq!(natures.of(Path::new("/bin/sh")), Nature::Program);
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+        let pipe = dir.path().join("gcc");
+        assert!(
+            std::process::Command::new("mkfifo").args(["-m", "755"]).arg(&pipe).status().unwrap().success()
+        );
+        assert_eq!(Natures::default().of(&pipe), Nature::Program);
     }
 
     #[test]

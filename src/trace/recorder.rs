@@ -3,9 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fmt::Display;
-use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,6 +11,7 @@ use super::job::{
     ATTEMPTS_MAX, Attempt, CAUSE_BYTES_MAX, Job, LINE_BYTES_MAX, PATH_BYTES_MAX, PHASES_MAX, Phase, VERSION,
     cut,
 };
+use crate::sys::open;
 
 /// How much of a host's name each phase repeats, in bytes.
 pub const PHASE_HOST_BYTES_MAX: usize = 64;
@@ -153,7 +152,7 @@ impl Recorder {
         let mut line = serde_json::to_vec(&notes.job).map_err(io::Error::other)?;
         line.push(b'\n');
         assert!(line.len() <= LINE_BYTES_MAX, "BUG: a line of {} bytes", line.len());
-        let mut file = OpenOptions::new().append(true).create(true).mode(0o666).open(&notes.file)?;
+        let mut file = open::to_append(&notes.file, 0o666)?;
         let written = file.write(&line)?;
         if written < line.len() { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
     }
@@ -234,6 +233,17 @@ mod tests {
         }
         recorder.write(None).unwrap();
         assert!(std::fs::metadata(&file).unwrap().len() < LINE_BYTES_MAX as u64);
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_holds_no_job_up() {
+        let dir = TempDir::create(&std::env::temp_dir(), "distcc_test", false).unwrap();
+        let pipe = dir.path().join("trace");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert!(Recorder::new(Some(&pipe)).write(Some(0)).is_err());
+        let _reader = open::without_waiting(&pipe).unwrap();
+        let refused = (0..100_000).find_map(|_| Recorder::new(Some(&pipe)).write(Some(0)).err());
+        assert_eq!(refused.map(|error| error.kind()), Some(io::ErrorKind::WouldBlock));
     }
 
     #[test]

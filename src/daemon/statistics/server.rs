@@ -18,6 +18,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::daemon::access::Access;
+use crate::daemon::patron::Origin;
 use crate::daemon::statistics::http::{Question, Topic};
 use crate::daemon::statistics::ledger::{Ledger, Settings};
 use crate::daemon::statistics::machine::Machine;
@@ -40,6 +41,9 @@ const ACCEPTED_IN_A_ROW_MAX: usize = 64;
 const ROUND: Duration = Duration::from_secs(10);
 /// How long accepting pauses when the machine is out of descriptors or memory, or many come at once.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long accepting pauses after an answer, in times of what that took: all answers together have a quarter of one
+/// processor.
+const PAUSE_PER_ANSWER: u32 = 3;
 
 /// What the thread works with.
 struct Server {
@@ -156,6 +160,10 @@ impl Server {
 
     fn accept_from(&mut self, index: usize, now: Instant) {
         for _ in 0..ACCEPTED_IN_A_ROW_MAX {
+            // Also after each answer: see there.
+            if self.accept_again.is_some_and(|again| now < again) {
+                return;
+            }
             let Some(listener) = self.listeners.get(index) else { return };
             match listener.accept() {
                 Ok((stream, address)) => self.receive(stream, address.ip().to_canonical(), now),
@@ -180,7 +188,8 @@ impl Server {
             log_error!("a visitor of the statistics, '{address}', is denied by access list");
             return;
         }
-        let theirs = self.visitors.values().filter(|visitor| visitor.address == address).count();
+        let origin = Origin::of(address);
+        let theirs = self.visitors.values().filter(|visitor| visitor.origin == origin).count();
         if self.visitors.len() >= VISITORS_MAX || theirs >= VISITORS_EACH_MAX {
             return;
         }
@@ -195,7 +204,7 @@ impl Server {
             log_warning!("watch a visitor of the statistics: {error}");
             return;
         }
-        self.visitors.insert(token, Visitor::new(stream, address, now));
+        self.visitors.insert(token, Visitor::new(stream, origin, now));
         self.go_on(token, now);
     }
 
@@ -217,8 +226,18 @@ impl Server {
         }
     }
 
-    /// Head and body of an answer.
+    /// Head and body of an answer. Others are accepted when it has become a small part of the thread's time: who asks
+    /// without end is to have no processor that belongs to compilers.
     fn answer(&mut self, question: Question, now: Instant) -> Vec<u8> {
+        let began = Instant::now();
+        let answer = self.compose(question, now);
+        let ended = Instant::now();
+        let from = self.accept_again.map_or(ended, |again| again.max(ended));
+        self.accept_again = Some(from + (ended - began) * PAUSE_PER_ANSWER);
+        answer
+    }
+
+    fn compose(&mut self, question: Question, now: Instant) -> Vec<u8> {
         let _ = self.take_in(now);
         self.machine.look(now);
         if question.topic != Topic::Page {

@@ -1,9 +1,10 @@
 //! One visitor: reads its question, sends the answer, sees it off. Knows one socket and its clocks; nothing of numbers.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::daemon::patron::Origin;
 use crate::daemon::statistics::http::{HEAD_BYTES_MAX, Question};
 
 /// Whoever has not asked by then is answered nevertheless, as 3.4 answers a visitor who says nothing.
@@ -19,7 +20,7 @@ const LEAVING_BYTES_MAX: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Visitor {
     /// Where it is.
-    pub address: IpAddr,
+    pub origin: Origin,
     stream: TcpStream,
     state: State,
     deadline: Instant,
@@ -45,9 +46,9 @@ pub enum Next {
 
 impl Visitor {
     /// One that has just come; its socket does not block.
-    pub fn new(stream: TcpStream, address: IpAddr, now: Instant) -> Visitor {
+    pub fn new(stream: TcpStream, origin: Origin, now: Instant) -> Visitor {
         let (state, deadline) = (State::Asking(Vec::new()), now + ASKING_TIME_MAX);
-        Visitor { address, stream, state, deadline }
+        Visitor { origin, stream, state, deadline }
     }
 
     /// Its socket.
