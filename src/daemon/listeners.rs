@@ -9,7 +9,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
 use crate::log_warning;
-use crate::sys::process;
+use crate::sys::{net, process};
 
 /// Clients' sockets have numbers from here on, above the files of jobs: of a process's descriptors only those up to the
 /// highest that a compiler needs are copied for it, and a crowd costs other clients' jobs nothing.
@@ -60,12 +60,7 @@ impl Listeners {
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                // A client that gave up while it waited, or a signal.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
-                    ) => {}
+                Err(error) if net::concerns_one_client(&error) => {}
                 Err(error) => {
                     log_warning!("accept: {error}; trying again shortly");
                     self.again_at = Some(Instant::now() + PAUSE);

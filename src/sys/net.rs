@@ -225,6 +225,11 @@ pub fn listen(address: SocketAddr, defer_accept: bool) -> io::Result<TcpListener
     Ok(socket.into())
 }
 
+/// Whether the failure of an accept is one client's, who gave up while it waited, or a signal: the next may succeed at once.
+pub fn concerns_one_client(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted)
+}
+
 /// The wildcard address: every IPv6 and IPv4 address of the machine, or IPv4 alone where there is no IPv6.
 pub fn listen_everywhere(port: u16, defer_accept: bool) -> io::Result<TcpListener> {
     match listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), defer_accept) {

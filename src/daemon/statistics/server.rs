@@ -24,6 +24,7 @@ use crate::daemon::statistics::ledger::{Ledger, Settings};
 use crate::daemon::statistics::machine::Machine;
 use crate::daemon::statistics::visitor::{Next, Visitor};
 use crate::daemon::statistics::{Ended, Inbox, Levels, Reporter, json, metrics, page, text};
+use crate::sys::net;
 use crate::{log_error, log_warning};
 
 const NEWS: Token = Token(0);
@@ -168,11 +169,7 @@ impl Server {
             match listener.accept() {
                 Ok((stream, address)) => self.receive(stream, address.ip().to_canonical(), now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
-                    ) => {}
+                Err(error) if net::concerns_one_client(&error) => {}
                 Err(error) => {
                     log_warning!("accept a visitor of the statistics: {error}; trying again shortly");
                     break;
