@@ -9,12 +9,13 @@ use std::os::fd::AsFd;
 use argh::FromArgs;
 
 use crate::applets::standard_input::Input;
-use crate::daemon::config::{Mode, PORT_DEFAULT};
+use crate::daemon::config::Mode;
 use crate::daemon::passed::Passed;
 use crate::daemon::run;
 use crate::exit_code::ExitCode;
 use crate::log::{self, Level, Sink};
 use crate::log_error;
+use crate::protocol::PORT_DEFAULT;
 use crate::sys::{process, service_manager};
 
 use crate::applets::principal_text;

@@ -13,6 +13,7 @@ use crate::probe::names::{LIST_MAX, Names, Pattern, Reach};
 use crate::probe::survey::{self, Finding, Plan};
 use crate::probe::target::{TestJob, Trial};
 use crate::probe::test_job;
+use crate::protocol::PORT_DEFAULT;
 use crate::protocol::Version;
 use crate::sys::resolve;
 use crate::{log_error, log_warning};
@@ -21,8 +22,6 @@ use crate::{log_error, log_warning};
 const FAILED: i32 = 1;
 /// Names that are looked for when none are given.
 const FORMAT_DEFAULT: &str = "distcc%d";
-/// The port that is not printed.
-const PORT_DEFAULT: u16 = 3632;
 
 /// An option: its letter, what its value is called (empty if it has none), and its line of the help.
 type Row = (char, &'static str, &'static str);

@@ -280,6 +280,8 @@ impl Page {
         if count > NAMED_FILES_MAX {
             self.more(&format!("  and {} more (distcc --scan-includes names them)", count - NAMED_FILES_MAX));
         }
+        self.more("and what a server must know to be true to this machine: the environment of compilers, the times of files, and");
+        self.more("which system headers there are here");
     }
 
     fn text(&mut self, (compile, commands): (&Compile, &RemoteCommands), host: &Host) {
@@ -346,7 +348,12 @@ impl Page {
         match session.invocation.find(name) {
             Some(_) => self.here(why),
             None => {
-                let cause = format!("{} is not on PATH, where it would run because: {why}", name.display());
+                let missing = format!("{} is not on PATH", name.display());
+                // The reason may be that very thing.
+                let cause = match why.contains(&missing) {
+                    true => why.to_owned(),
+                    false => format!("{missing}, where it would run because: {why}"),
+                };
                 self.fails(ExitCode::CompilerMissing, &cause)
             }
         }

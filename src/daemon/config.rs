@@ -12,8 +12,6 @@ use crate::daemon::principals::ListKind;
 use crate::log::Level;
 use crate::sys::gssapi::Name;
 
-/// Default of `--port`.
-pub const PORT_DEFAULT: u16 = 3632;
 /// Default of `--stats-port`.
 pub const STATISTICS_PORT_DEFAULT: u16 = 3633;
 /// Default of `--nice`.

@@ -11,7 +11,8 @@ use super::specimen::Specimen;
 use super::trial::{Answer, shortened};
 use crate::client::outcome::Fault;
 use crate::exit_code::ExitCode;
-use crate::hosts::spec::{Host, PORT_DEFAULT, Transport};
+use crate::hosts::spec::{Host, Transport};
+use crate::protocol::PORT_DEFAULT;
 
 /// How the text of a fault begins that is a server's own answer.
 const REFUSED: &str = "refused the job";
@@ -47,7 +48,7 @@ pub(super) fn unreachable(addresses: &[SocketAddr], error: &io::Error, patience:
     let (words, remedy) = match error.kind() {
         io::ErrorKind::ConnectionRefused => (
             format!("nothing listens on port {port} there ({error})"),
-            if u32::from(port) == PORT_DEFAULT {
+            if port == PORT_DEFAULT {
                 "on the host: systemctl start distccd   # or: distccd --daemon --allow NETWORK".to_string()
             } else {
                 format!(

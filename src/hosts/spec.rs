@@ -15,8 +15,8 @@
 
 use std::fmt;
 
-/// The port of a TCP host that names none.
-pub const PORT_DEFAULT: u32 = 3632;
+use crate::protocol::PORT_DEFAULT;
+
 /// Slots of a remote host that sets no limit.
 pub const REMOTE_SLOTS_DEFAULT: u32 = 4;
 /// Slots of `localhost` without a limit.
@@ -207,7 +207,7 @@ fn parse_tcp(word: &str) -> Result<Host, SpecFault> {
         return Err(SpecFault::MissingName);
     }
     let first = take_limit(&mut rest)?;
-    let port = take_port(&mut rest)?.unwrap_or(PORT_DEFAULT);
+    let port = take_port(&mut rest)?.unwrap_or(PORT_DEFAULT.into());
     let slots = take_limit(&mut rest)?.or(first).unwrap_or(REMOTE_SLOTS_DEFAULT);
     let mut host = host(word, slots, Transport::Tcp { name: name.to_owned(), port });
     parse_options(&mut host, rest)?;

@@ -42,5 +42,8 @@ mod cases;
 #[cfg(test)]
 mod xorshift;
 
+/// The TCP port of servers that nobody has given another.
+pub const PORT_DEFAULT: u16 = 3632;
+
 pub use error::ProtocolError;
 pub use version::Version;

@@ -9,12 +9,13 @@ use crate::applets::standard_input::Input;
 use crate::daemon::access::AccessList;
 use crate::daemon::config::{
     AuthenticationConfig, CONNECTIONS_EACH_DEFAULT, Config, Environment, JOB_LIFETIME_DEFAULT, LogTarget,
-    ManagerSettings, Mode, NICE_DEFAULT, PORT_DEFAULT, QUEUE_DEFAULT, STATISTICS_PORT_DEFAULT, SandboxMode,
+    ManagerSettings, Mode, NICE_DEFAULT, QUEUE_DEFAULT, STATISTICS_PORT_DEFAULT, SandboxMode,
 };
 use crate::daemon::principals::ListKind;
 use crate::daemon::run;
 use crate::exit_code::ExitCode;
 use crate::log::Level;
+use crate::protocol::PORT_DEFAULT;
 use crate::sys::gssapi::{self, Name};
 use crate::sys::{process, process_tree, resolve};
 use crate::{log_error, log_warning};
