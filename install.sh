@@ -19,8 +19,8 @@ usage: ./install.sh [--prefix DIR]              build and install (default: /usr
        ./install.sh --demo [PACKAGE]            distribute a build on this machine, then clean up
        ./install.sh --help
 
-Installed are DIR/bin/distcc and its links, DIR/lib/distcc with a link for every compiler in /usr/bin
-(put it first on PATH), the manual pages, and sample configuration in DIR/etc, or in /etc when DIR is /usr.
+Installed are DIR/bin/distcc and its links, DIR/lib/distcc with a link for every compiler of this machine
+(put it first on PATH; update-distcc-symlinks keeps it up to date), the manual pages, and sample configuration in DIR/etc, or in /etc when DIR is /usr.
 A configuration file that is already there is kept, and a changed one survives --uninstall. Root is needed
 only where DIR belongs to root. A host list is read from /etc and /usr/local/etc; with another DIR, copy
 DIR/etc/distcc/hosts to ~/.distcc.
@@ -150,7 +150,8 @@ build_with_gssapi() {
     die "cargo build made no distcc"
 }
 
-# Every compiler in /usr/bin, one a line.
+# Every compiler in /usr/bin, one a line, for a demonstration. It may be one of 3.4's programs, and theirs does not
+# say which compilers there are; an installation asks update-distcc-symlinks.
 compilers() {
     for path in /usr/bin/*; do
         name=${path##*/}
@@ -270,9 +271,8 @@ install_all() {
         install_link distcc "$prefix/bin/$name"
     done
     make_dir "$prefix/lib/distcc"
-    for name in $(compilers); do
-        install_link ../../bin/distcc "$prefix/lib/distcc/$name"
-    done
+    "$DESTDIR$prefix/bin/update-distcc-symlinks" --prefix "$DESTDIR$prefix" >/dev/null ||
+        die "no links for compilers could be made in $DESTDIR$prefix/lib/distcc"
     for page in "$SOURCE"/man/*.1; do
         [ ! -f "$page" ] || install_file 644 "$page" "$prefix/share/man/man1/${page##*/}"
     done
@@ -320,6 +320,10 @@ uninstall_all() {
             ;;
         esac
     done <"$manifest"
+    # They follow the machine's compilers, so no manifest knows them.
+    for item in "$DESTDIR$prefix"/lib/distcc/*; do
+        [ "$(readlink -- "$item")" != ../../bin/distcc ] || rm -f -- "$item"
+    done
     directories=$(sed -n 's/^d //p' "$manifest" | sort -r)
     rm -f -- "$manifest"
     printf '%s\n' "$directories" | while read -r dir; do

@@ -254,7 +254,7 @@ fn what_is_no_server_is_a_line_and_never_a_wait() {
     findings.assert(&trickle, "protocol", ("bad", "it hangs, is full, or is no distccd", "log"));
     findings.assert(&gone, "protocol", ("bad", "hangs up without a word", "--allow"));
     findings.assert(&refusing, "access", ("bad", "\\u{1b}]0;owned\\u{7}no", "--allow"));
-    findings.assert(&dead, "port", ("bad", "nothing listens", "systemctl start distcc"));
+    findings.assert(&dead, "port", ("bad", "nothing listens", "distccd --daemon --port "));
     findings.assert(&daemon.host(), "compiler", ("good", "same object", ""));
     findings.assert("no-such-host.invalid", "name", ("bad", "no-such-host.invalid: ", "getent"));
     findings.assert("b/0", "list", ("bad", "bad multiplier", "man distcc"));

@@ -476,7 +476,10 @@ fn a_build_without_gssapi_says_which_one_has_it() {
     let client = sandbox.distcc(["--show-principal"]).run();
     assert_eq!(client.code(), 100, "{client}");
     for run in [run, server, client] {
-        assert!(run.err().contains("this build has no GSS-API: install the package distcc-gssapi"), "{run}");
+        assert!(
+            run.err().contains("this build has no GSS-API: install the package distcc-rs-gssapi"),
+            "{run}"
+        );
     }
     assert_eq!(daemon.compilations(), 0);
     sandbox.finish([daemon]);

@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use machine::{Machine, network};
-use support::{Sandbox, wait_until};
+use support::{Sandbox, require, wait_until};
 
 /// Where our programs are, and their files.
 struct Ours {

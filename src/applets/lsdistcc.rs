@@ -2,13 +2,13 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::log::{self, Level, Sink};
+use crate::probe::domain;
 use crate::probe::names::{LIST_MAX, Names, Pattern, Reach};
 use crate::probe::survey::{self, Finding, Plan};
 use crate::probe::target::{TestJob, Trial};
@@ -23,10 +23,6 @@ const FAILED: i32 = 1;
 const FORMAT_DEFAULT: &str = "distcc%d";
 /// The port that is not printed.
 const PORT_DEFAULT: u16 = 3632;
-/// How long the machine may take to find its own full name.
-const OWN_NAME_TIME_MAX: Duration = Duration::from_secs(5);
-/// Where the kernel says what this machine is called.
-const OWN_NAME_FILE: &str = "/proc/sys/kernel/hostname";
 
 /// An option: its letter, what its value is called (empty if it has none), and its line of the help.
 type Row = (char, &'static str, &'static str);
@@ -227,7 +223,7 @@ impl Options {
         let domain = match self.with_domain {
             true => {
                 let error = "option -d: neither HOST, HOSTNAME nor this machine's own name has a domain";
-                Some(own_domain(&Environment::read()).ok_or(error)?)
+                Some(domain::of_this_machine(&own_names()).ok_or(error)?)
             }
             false => None,
         };
@@ -312,34 +308,9 @@ fn leading_number(value: &[u8]) -> Option<u64> {
     Some(number.min(i32::MAX as u64))
 }
 
-/// What of the environment counts.
-#[derive(Debug)]
-struct Environment {
-    /// HOST and HOSTNAME, which shells set.
-    own_names: Vec<String>,
-}
-
-impl Environment {
-    fn read() -> Environment {
-        let own_names = ["HOST", "HOSTNAME"].iter().filter_map(|name| env::var(name).ok()).collect();
-        Environment { own_names }
-    }
-}
-
-/// The domain of this machine: of what the shell calls it, of what the kernel does, or of what name services do.
-fn own_domain(environment: &Environment) -> Option<String> {
-    let domain = |name: &str| {
-        let (_, domain) = name.trim().trim_end_matches('.').split_once('.')?;
-        (!domain.is_empty()).then(|| domain.to_owned())
-    };
-    environment.own_names.iter().find_map(|name| domain(name)).or_else(|| {
-        let name = fs::read_to_string(OWN_NAME_FILE).ok()?;
-        let name = name.trim();
-        domain(name).or_else(|| {
-            let full = resolve::full_name(name, Instant::now() + OWN_NAME_TIME_MAX).ok()?;
-            domain(&full)
-        })
-    })
+/// What shells call this machine.
+fn own_names() -> Vec<String> {
+    ["HOST", "HOSTNAME"].iter().filter_map(|name| env::var(name).ok()).collect()
 }
 
 #[cfg(test)]
@@ -423,14 +394,5 @@ mod tests {
         ] {
             assert_eq!(line(words, name, address, up).as_deref(), expected, "{words:?}");
         }
-    }
-
-    #[test]
-    fn the_domain_is_that_of_the_first_name_that_has_one() {
-        let domain = |names: &[&str]| {
-            own_domain(&Environment { own_names: names.iter().map(|name| (*name).to_owned()).collect() })
-        };
-        assert_eq!(domain(&["here", "a.example.net"]).unwrap(), "example.net");
-        assert_eq!(domain(&["b.example.org.", "a.example.net"]).unwrap(), "example.org");
     }
 }

@@ -11,7 +11,7 @@ use super::specimen::Specimen;
 use super::trial::{Answer, shortened};
 use crate::client::outcome::Fault;
 use crate::exit_code::ExitCode;
-use crate::hosts::spec::{Host, Transport};
+use crate::hosts::spec::{Host, PORT_DEFAULT, Transport};
 
 /// How the text of a fault begins that is a server's own answer.
 const REFUSED: &str = "refused the job";
@@ -47,7 +47,13 @@ pub(super) fn unreachable(addresses: &[SocketAddr], error: &io::Error, patience:
     let (words, remedy) = match error.kind() {
         io::ErrorKind::ConnectionRefused => (
             format!("nothing listens on port {port} there ({error})"),
-            "on the host: systemctl start distcc   # or: distccd --daemon --allow NETWORK".to_string(),
+            if u32::from(port) == PORT_DEFAULT {
+                "on the host: systemctl start distccd   # or: distccd --daemon --allow NETWORK".to_string()
+            } else {
+                format!(
+                    "on the host: distccd --daemon --port {port} --allow NETWORK   # or correct the host list"
+                )
+            },
         ),
         io::ErrorKind::TimedOut => (
             format!(

@@ -17,7 +17,7 @@ use std::fmt;
 /// Whether this build has GSS-API.
 pub const IS_BUILT_IN: bool = cfg!(feature = "gssapi");
 /// What to say where it has not.
-pub const ABSENT: &str = "this build has no GSS-API: install the package distcc-gssapi in its place, or build it with \
+pub const ABSENT: &str = "this build has no GSS-API: install the package distcc-rs-gssapi in its place, or build it with \
                           install.sh --with-gssapi";
 
 /// The name of one end.

@@ -241,7 +241,9 @@ impl Report {
             let columns = |jobs: f64| (jobs / highest * BAR_COLUMNS).round() as usize;
             let away_columns = columns(away.min(*all));
             let bar = "#".repeat(away_columns) + &"-".repeat(columns(*all).saturating_sub(away_columns));
-            line(text, &format!("{:>10} {all:>7.1} {bar}", seconds(index as u64 * step)).to_string());
+            // What has been added and taken away again leaves less than nothing.
+            let shown = all.max(0.0).abs();
+            line(text, &format!("{:>10} {shown:>7.1} {bar}", seconds(index as u64 * step)));
         }
     }
 }
