@@ -6,6 +6,7 @@ use crate::daemon::job::AcceptedCommand;
 use crate::daemon::patron::Origin;
 use crate::daemon::refusal::Refusal;
 use crate::daemon::statistics::Ending;
+use crate::daemon::statistics::ledger::shortened;
 use crate::exit_code::{ExitCode, WaitStatus};
 use crate::log::{self, Level};
 use crate::log_info;
@@ -113,9 +114,13 @@ impl Summary {
         Some(Ending {
             origin,
             outcome: self.outcome?,
-            refusal: self.refusal.clone(),
-            compiler: self.compiler.clone(),
-            source: self.source.clone(),
+            // Many may wait for the statistics' thread, and each could be a megabyte of a client's words.
+            refusal: self
+                .refusal
+                .as_ref()
+                .map(|refusal| Refusal { code: refusal.code, reason: shortened(&refusal.reason) }),
+            compiler: shortened(&self.compiler),
+            source: shortened(&self.source),
             time,
             compiling,
             received: bytes[0],
@@ -149,5 +154,23 @@ impl Summary {
                 time.as_millis(),
             ),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit_code::ExitCode;
+
+    #[test]
+    fn what_waits_for_the_statistics_is_short_whatever_clients_say() {
+        let long = "\u{1}".repeat(100_000);
+        let refusal = Some(Refusal::new(ExitCode::CompilerMissing, &long));
+        let (compiler, source) = (long.clone(), long);
+        let summary =
+            Summary { outcome: Some(Outcome::Other), refusal, compiler, source, ..Summary::default() };
+        let ending = summary.ending(Origin::Only, [0, 0], Duration::ZERO).unwrap();
+        let texts = [ending.compiler, ending.source, ending.refusal.unwrap().reason];
+        assert!(texts.iter().all(|text| text.capacity() <= 256), "{:?}", texts.map(|text| text.capacity()));
     }
 }

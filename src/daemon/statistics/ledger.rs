@@ -221,8 +221,8 @@ impl Ledger {
     }
 }
 
-/// The beginning of a text.
-fn shortened(text: &str) -> String {
+/// The beginning of a text, as much as is kept.
+pub fn shortened(text: &str) -> String {
     let most = text.len().min(TEXT_BYTES_MAX);
     let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text[..end].to_string()
