@@ -247,7 +247,7 @@ fn statistics_are_for_those_who_may_send_jobs() {
         answer.is_empty()
     };
     assert!(is_denied());
-    assert!(daemon.log().contains("'127.0.0.1', is denied by access list"), "{}", daemon.log());
+    daemon.wait_for_log("'127.0.0.1', is denied by access list");
     fs::write(&file, "127.0.0.1\n").unwrap();
     daemon.signal("HUP");
     wait_until("the new list", || !is_denied());
