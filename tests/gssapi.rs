@@ -196,7 +196,7 @@ fn lists_decide_who_may() {
             assert!(said.contains(file.as_str()), "{said}");
             place.refused(place.theirs(&auth(&daemon)));
             daemon.wait_for_log("is denied: alice@HOME.TEST is");
-            assert!(daemon.log().contains("OTHER exit:0 sig:0 core:0 ret:113"), "{}", daemon.log());
+            daemon.wait_for_log("OTHER exit:0 sig:0 core:0 ret:113");
         }
         daemons.push(daemon);
     }
