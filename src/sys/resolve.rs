@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use crate::sys::child::{Command, Environment, Group, Signal, candidates};
 use crate::sys::net::{self, Ready, poll};
+use crate::sys::signal;
 
 /// Addresses of one name that are used; more only cost sockets.
 pub const ADDRESSES_MAX: usize = 16;
@@ -215,11 +216,15 @@ fn ask_in_copy(host: &str, services: &str, deadline: Instant) -> io::Result<Stri
     let (mut reader, mut writer) = pipe()?;
     // SAFETY: no preconditions.
     let original = unsafe { libc::getpid() };
+    // A signal for both must not find the copy with our handlers: we alone clean up, and say so.
+    let mask = signal::block_all();
     // SAFETY: this process has one thread when it resolves names (the client has only one by then, the daemon
     // resolves before it starts any), so the child may use the C library freely; it ends with `_exit`.
     let pid = unsafe { libc::fork() };
     if pid < 0 {
-        return Err(io::Error::last_os_error());
+        let error = io::Error::last_os_error();
+        signal::restore_mask(&mask);
+        return Err(error);
     }
     if pid == 0 {
         drop(reader);
@@ -231,13 +236,15 @@ fn ask_in_copy(host: &str, services: &str, deadline: Instant) -> io::Result<Stri
                 libc::_exit(1);
             }
         }
-        crate::sys::signal::forget_cleanup();
+        signal::forget_cleanup();
+        signal::restore_mask(&mask);
         hold_library_to(services);
         let answer = ask_library(host);
         let _ = writer.write_all(answer.as_bytes());
         // SAFETY: ends the copy without running anything of the original's.
         unsafe { libc::_exit(0) };
     }
+    signal::restore_mask(&mask);
     drop(writer);
     let answer = read_until(&mut reader, deadline);
     // SAFETY: the child is ours and not yet waited for, so the number cannot be another process.
