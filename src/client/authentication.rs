@@ -26,7 +26,8 @@ const REASON_TIME_MAX: Duration = Duration::from_secs(1);
 /// Authenticates both ends of `connection` to each other, if the host list asks for it.
 pub fn authenticate(connection: &Connection, host: &Host, settings: &Settings) -> Result<(), Fault> {
     let Some(given) = &host.authenticate else { return Ok(()) };
-    let unfit = |what: &dyn fmt::Display| Fault::Unfit(ExitCode::GssapiFailed, what.to_string());
+    // What the library says may be the server's words.
+    let unfit = |what: &dyn fmt::Display| Fault::Unfit(ExitCode::GssapiFailed, one_line(&what.to_string()));
     let server = server_name(host, given.as_deref(), settings).map_err(|error| unfit(&error))?;
     let mut initiator = Initiator::new(&server).map_err(|error| unfit(&error))?;
     let mut answers = Answers { connection, bytes: Vec::new() };

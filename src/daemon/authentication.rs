@@ -142,13 +142,13 @@ impl Handshake {
     pub fn answered(&mut self, answer: Answer) -> Turn {
         let (step, client) = match answer.result {
             Ok(step) => step,
-            Err(error) => return self.deny(error.to_string()),
+            Err(error) => return self.deny(&error.to_string()),
         };
         if let Some(token) = &step.token {
             self.unsent.extend_from_slice(&encode_token(token));
         }
         match client.map(|client| one_line(&client)) {
-            None if step.token.is_none() => self.deny("the client's token has no answer".into()),
+            None if step.token.is_none() => self.deny("the client's token has no answer"),
             None => {
                 self.due = Due::Token(answer.acceptor);
                 Turn::Send
@@ -159,14 +159,15 @@ impl Handshake {
                     self.due = Due::Nothing(Some(client));
                     Turn::Send
                 }
-                Err(reason) => self.deny(reason),
+                Err(reason) => self.deny(&reason),
             },
         }
     }
 
-    fn deny(&mut self, reason: String) -> Turn {
+    fn deny(&mut self, reason: &str) -> Turn {
         self.unsent.push(DENIED);
-        Turn::Deny(reason)
+        // The library quotes names from the client's token.
+        Turn::Deny(one_line(reason))
     }
 
     /// What is to be sent.
